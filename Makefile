@@ -1,0 +1,49 @@
+# make prints the targets. A change is ready when `make lint test race allocs` passes.
+
+GO            ?= go
+GOLANGCI_LINT ?= v2.15.0
+FUZZTIME      ?= 20s
+export CGO_ENABLED ?= 0
+export GOTOOLCHAIN ?= local
+
+.DEFAULT_GOAL := help
+.PHONY: help build run test race fuzz lint allocs bench bench-wire gate tools clean
+
+help: ## print the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build bin/sluice, one static binary
+	$(GO) build -trimpath -ldflags '-s -w' -o bin/sluice ./cmd/sluice
+
+run: build ## serve examples/quickstart.yaml against a built-in echo service
+	./bin/sluice demo -c examples/quickstart.yaml
+
+test: tools ## run every test, shuffled; installs what the tests need
+	$(GO) test -shuffle=on ./...
+
+race: ## run every test under the race detector
+	CGO_ENABLED=1 $(GO) test -race -shuffle=on ./...
+
+allocs: ## the allocation gate: every plugin and the whole pipeline at zero
+	$(GO) test -count=1 -run 'Alloc' ./...
+
+fuzz: ## fuzz what parses bytes from outside, FUZZTIME each
+	./.ci/fuzz $(FUZZTIME)
+
+lint: ## golangci-lint, built from source at a pinned version when missing
+	./.ci/lint $(GOLANGCI_LINT)
+
+bench: ## micro-benchmarks, compared with bench/baseline.txt
+	$(GO) test -run '^$$' -bench . -benchmem ./bench | tee /tmp/sluice-bench.txt
+	$(GO) run ./bench/gate -baseline bench/baseline.txt /tmp/sluice-bench.txt
+
+bench-wire: tools ## CPU per request beside a bare relay, nginx and HAProxy (about 5 minutes)
+	$(GO) run ./bench/wire
+
+gate: bench ## same as bench: fails on any new allocation
+
+tools: ## install nginx, HAProxy, wrk and what else the tests use, where missing
+	./.ci/tools
+
+clean: ## remove what was built
+	rm -rf bin

@@ -1,0 +1,14 @@
+//go:build !linux
+
+package socket
+
+const supported = false
+
+// Send is not available on this system.
+func Send(uintptr, []byte) (int, error) { return 0, ErrAgain }
+
+// Recv is not available on this system.
+func Recv(uintptr, []byte) (int, error) { return 0, ErrAgain }
+
+// Peek is not available on this system.
+func Peek(uintptr) error { return ErrAgain }
