@@ -1,0 +1,2 @@
+// Package router answers the question "which route?".
+package router
