@@ -1,0 +1,101 @@
+package downstream
+
+import (
+	"crypto/tls"
+	"io"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+)
+
+// Peer is what is known of a connection before any request is read.
+// Immutable once the connection serves requests.
+type Peer struct {
+	IP         netip.Addr // unmapped; zero for a unix socket
+	ClientPort uint16
+	LocalIP    netip.Addr
+	Port       uint16 // the port the client connected to
+	TLS        bool
+	SNI        string
+}
+
+// NewPeer returns what the addresses of a connection tell.
+func NewPeer(remote, local net.Addr) Peer {
+	var p Peer
+	p.IP, p.ClientPort = split(remote)
+	p.LocalIP, p.Port = split(local)
+	return p
+}
+
+func split(a net.Addr) (netip.Addr, uint16) {
+	if t, ok := a.(*net.TCPAddr); ok {
+		ap := t.AddrPort()
+		return ap.Addr().Unmap().WithZone(""), ap.Port()
+	}
+	if a != nil {
+		if ap, err := netip.ParseAddrPort(a.String()); err == nil {
+			return ap.Addr().Unmap(), ap.Port()
+		}
+	}
+	return netip.Addr{}, 0
+}
+
+// peerConn is a connection that knows its Peer and may have bytes in hand that
+// were read from it before.
+type peerConn struct {
+	net.Conn
+	peer Peer
+	held []byte
+
+	closing atomic.Bool
+}
+
+// Read implements net.Conn.
+func (c *peerConn) Read(b []byte) (int, error) {
+	if len(c.held) > 0 {
+		n := copy(b, c.held)
+		if c.held = c.held[n:]; len(c.held) == 0 {
+			c.held = nil
+		}
+		return n, nil
+	}
+	return c.Conn.Read(b)
+}
+
+// Close implements net.Conn. A client that is still sending when it is answered
+// would lose the answer to the reset that closing with unread bytes causes, so
+// this ends our side first and reads on until the client is done, for a while
+// (nginx: lingering_close).
+func (c *peerConn) Close() error {
+	if tcp, ok := c.Conn.(*net.TCPConn); ok && !c.closing.Swap(true) {
+		if err := tcp.CloseWrite(); err == nil && tcp.SetReadDeadline(time.Now().Add(lingerTimeout)) == nil {
+			_, _ = io.Copy(io.Discard, onlyReader{tcp}) // whatever ends it, the connection is over
+		}
+	}
+	return c.Conn.Close()
+}
+
+// lingerTimeout bounds how long a closing connection is read from.
+const lingerTimeout = 3 * time.Second
+
+// onlyReader hides what else a connection can do, so that io.Copy just reads.
+type onlyReader struct{ io.Reader }
+
+// tlsConn is a peerConn over TLS; fasthttp recognizes it by these methods.
+type tlsConn struct {
+	*tls.Conn
+	peer Peer
+}
+
+// PeerOf returns what is known of c, if it is a connection of this package.
+// The Peer of a TLS connection is complete once its handshake is.
+func PeerOf(c net.Conn) (*Peer, bool) {
+	switch c := c.(type) {
+	case *peerConn:
+		return &c.peer, true
+	case *tlsConn:
+		return &c.peer, true
+	}
+	return nil, false
+}

@@ -1,0 +1,92 @@
+package downstream
+
+import (
+	"net/http"
+	"strconv"
+
+	"github.com/valyala/fasthttp"
+)
+
+// responseWriter writes responses as the fast lane sends them: fasthttp's own
+// encoder would replace the service's Date field with its own.
+type responseWriter struct {
+	dst   []byte
+	bare  bool // no body may follow: the service's Content-Length stays
+	visit func(key, value []byte)
+}
+
+// statusLines has the whole status line of the usual statuses, by status.
+var statusLines = func() (lines [600]string) {
+	for code := 100; code < len(lines); code++ {
+		if text := http.StatusText(code); text != "" {
+			lines[code] = "HTTP/1.1 " + strconv.Itoa(code) + " " + text + "\r\n"
+		}
+	}
+	return lines
+}()
+
+// append appends the response of ctx to dst, head and, unless it is a stream,
+// body.
+func (w *responseWriter) append(dst []byte, ctx *fasthttp.RequestCtx, closing bool) []byte {
+	resp := &ctx.Response
+	h := &resp.Header
+	status := resp.StatusCode()
+	dst = appendStatusLine(dst, status, h.StatusMessage())
+	forbidden := status == http.StatusNoContent || status == http.StatusNotModified || status < 200
+	w.bare = forbidden || ctx.IsHead()
+	w.dst = dst
+	h.VisitAll(w.visit)
+	dst, w.dst = w.dst, nil
+	stream := resp.IsBodyStream()
+	var body []byte
+	if !stream {
+		body = resp.Body()
+	}
+	switch {
+	case w.bare && len(body) == 0:
+	case stream && h.ContentLength() < 0:
+		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
+	case stream:
+		dst = appendLength(dst, h.ContentLength())
+	default:
+		dst = appendLength(dst, len(body))
+	}
+	if closing {
+		dst = append(dst, "Connection: close\r\n"...)
+	}
+	dst = append(dst, '\r', '\n')
+	if !w.bare {
+		dst = append(dst, body...)
+	}
+	return dst
+}
+
+func appendStatusLine(dst []byte, status int, message []byte) []byte {
+	if status > 0 && status < len(statusLines) && statusLines[status] != "" {
+		return append(dst, statusLines[status]...)
+	}
+	dst = append(dst, "HTTP/1.1 "...)
+	dst = strconv.AppendInt(dst, int64(status), 10)
+	dst = append(dst, ' ')
+	dst = append(dst, message...)
+	return append(dst, '\r', '\n')
+}
+
+func appendLength(dst []byte, n int) []byte {
+	dst = append(dst, "Content-Length: "...)
+	dst = strconv.AppendInt(dst, int64(n), 10)
+	return append(dst, '\r', '\n')
+}
+
+// field writes one field, but for those that frame the message.
+func (w *responseWriter) field(key, value []byte) {
+	switch string(key) {
+	case "Content-Length":
+		if !w.bare {
+			return
+		}
+	case "Transfer-Encoding", "Connection":
+		return
+	}
+	w.dst = append(append(append(append(w.dst, key...), ": "...), value...), '\r', '\n')
+}

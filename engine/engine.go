@@ -1,0 +1,301 @@
+package engine
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+	"github.com/valyala/fasthttp"
+
+	"github.com/sluice-gateway/sluice/engine/config"
+	"github.com/sluice-gateway/sluice/engine/downstream"
+	"github.com/sluice-gateway/sluice/engine/pipeline"
+	"github.com/sluice-gateway/sluice/engine/snapshot"
+	"github.com/sluice-gateway/sluice/engine/upstream"
+)
+
+// Options are what an Engine needs beside its Document.
+type Options struct {
+	Plugins *pipeline.Specs // every plugin, in order
+	Version string
+	Log     *slog.Logger
+	// Dial connects to a service; nil is the system's own resolver and dialer.
+	Dial func(ctx context.Context, address string) (net.Conn, error)
+}
+
+// Engine is a running gateway. All methods are safe for concurrent use.
+type Engine struct {
+	live    atomic.Pointer[snapshot.Snapshot] // the one live pointer
+	plugins *pipeline.Specs
+	keeper  *pipeline.Keeper
+	node    *pipeline.Node
+	log     *slog.Logger
+	set     *metrics.Set
+	dial    func(ctx context.Context, address string) (net.Conn, error)
+	date    atomic.Pointer[[]byte] // value of the Date field, one second fresh
+	server  *downstream.Server
+
+	panics      *metrics.Counter
+	malformed   *metrics.Counter
+	reloadsGood *metrics.Counter
+	reloadsBad  *metrics.Counter
+
+	mu       sync.Mutex // Apply and Close, one at a time
+	retiring map[*time.Timer]func() error
+	closed   bool
+	quit     chan struct{}
+
+	statusMu sync.Mutex
+	status   ReloadStatus
+}
+
+// ReloadStatus is what became of the last document that was applied.
+type ReloadStatus struct {
+	Hash    string    // of the live document
+	Applied time.Time // when it went live
+	Failed  time.Time // when a later document was refused; zero if none was
+	Error   string    // why
+}
+
+// Open starts an engine with d as its first document. It listens nowhere yet:
+// see Listen.
+func Open(d *config.Document, o Options) (*Engine, error) {
+	e := &Engine{
+		plugins: o.Plugins, keeper: pipeline.NewKeeper(), log: o.Log, set: metrics.NewSet(),
+		node: &pipeline.Node{ID: newNodeID(), Version: o.Version}, retiring: map[*time.Timer]func() error{}, quit: make(chan struct{}),
+	}
+	if e.dial = o.Dial; e.dial == nil {
+		var d net.Dialer
+		e.dial = func(ctx context.Context, address string) (net.Conn, error) { return d.DialContext(ctx, "tcp", address) }
+	}
+	e.panics = e.set.NewCounter("sluice_panics_total")
+	e.malformed = e.set.NewCounter("sluice_requests_malformed_total")
+	e.reloadsGood = e.set.NewCounter(`sluice_reloads_total{result="applied"}`)
+	e.reloadsBad = e.set.NewCounter(`sluice_reloads_total{result="refused"}`)
+	e.set.NewGauge("sluice_reload_applied_timestamp_seconds", func() float64 { return float64(e.Status().Applied.Unix()) })
+	e.tick(time.Now())
+	e.server = e.newServer()
+	if err := e.Apply(d); err != nil {
+		return nil, err
+	}
+	go e.chores()
+	return e, nil
+}
+
+// newServer returns the server of the proxy listeners.
+func (e *Engine) newServer() *downstream.Server {
+	return &downstream.Server{
+		Handler: e, General: e.generalServer(), Node: e.node, Log: e.log,
+		IdleTimeout: idleTimeout, WriteTimeout: clientWriteTimeout, ConnectionsMax: connectionsMax,
+		Refused: e.set.NewCounter("sluice_connections_refused_total"),
+	}
+}
+
+// Limits of a client's connection.
+const (
+	idleTimeout        = 75 * time.Second // nginx's keepalive_timeout
+	headTimeout        = 60 * time.Second // nginx's client_header_timeout
+	clientWriteTimeout = 60 * time.Second // nginx's send_timeout
+	connectionsMax     = 256 << 10
+	headBytesMax       = 16 << 10
+)
+
+// generalServer is fasthttp's server for what the fast lane does not take.
+func (e *Engine) generalServer() *fasthttp.Server {
+	return &fasthttp.Server{
+		Handler:      e.serveHTTP,
+		ErrorHandler: e.refuseUnread,
+		// A proxy invents nothing: depart adds what an answer needs.
+		NoDefaultServerHeader: true, NoDefaultDate: true, NoDefaultContentType: true,
+		// Bodies become streams above MaxRequestBodySize; the limit itself is
+		// client_max_body_size, counted while copying.
+		StreamRequestBody: true, MaxRequestBodySize: upstream.BufferedBodyMax,
+		DisablePreParseMultipartForm: true,
+		ReadBufferSize:               headBytesMax,
+		WriteBufferSize:              headBytesMax,
+		ReadTimeout:                  0, // a slow upload is not a fault; headers are bounded by idle and head timeouts
+		IdleTimeout:                  idleTimeout,
+		WriteTimeout:                 0, // a slow download is not a fault
+		Concurrency:                  connectionsMax,
+		CloseOnShutdown:              true,
+		LazyRequestTime:              true,
+		SecureErrorLogMessage:        true,
+		Logger:                       discard{},
+	}
+}
+
+type discard struct{}
+
+// Printf implements fasthttp.Logger: what is worth telling is counted.
+func (discard) Printf(string, ...any) {}
+
+// Apply makes d the live document: it compiles a snapshot, swaps the one
+// pointer and retires the old snapshot once no request can use it any more. On
+// error the old document stays live.
+func (e *Engine) Apply(d *config.Document) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return errors.New("the gateway is closed")
+	}
+	s, err := snapshot.Compile(pipeline.Env{Document: d, Log: e.log, Metrics: e.set, Node: e.node, Dial: e.dial}, e.keeper, e.plugins)
+	if err != nil {
+		e.reloadsBad.Inc()
+		e.note(func(st *ReloadStatus) { st.Failed, st.Error = time.Now(), err.Error() })
+		return err
+	}
+	targets := upstream.Targets(d)
+	e.node.Targets.Store(&targets)
+	old := e.live.Swap(s)
+	e.reloadsGood.Inc()
+	e.note(func(st *ReloadStatus) { *st = ReloadStatus{Hash: d.Hash, Applied: time.Now()} })
+	if old != nil {
+		e.retire(old)
+	}
+	return nil
+}
+
+// Refuse records that a document could not even be read.
+func (e *Engine) Refuse(err error) {
+	e.reloadsBad.Inc()
+	e.note(func(st *ReloadStatus) { st.Failed, st.Error = time.Now(), err.Error() })
+}
+
+func (e *Engine) note(f func(*ReloadStatus)) {
+	e.statusMu.Lock()
+	defer e.statusMu.Unlock()
+	f(&e.status)
+}
+
+// Status returns what became of the last document.
+func (e *Engine) Status() ReloadStatus {
+	e.statusMu.Lock()
+	defer e.statusMu.Unlock()
+	return e.status
+}
+
+// retire closes a snapshot after the longest time it may let a request take.
+// Counting its requests instead would cost every request a shared write.
+func (e *Engine) retire(s *snapshot.Snapshot) {
+	release := s.Release()
+	var timer *time.Timer
+	timer = time.AfterFunc(s.Longest(), func() {
+		e.mu.Lock() // also orders this after the assignment of timer
+		_, mine := e.retiring[timer]
+		delete(e.retiring, timer)
+		e.mu.Unlock()
+		if !mine {
+			return
+		}
+		if err := release(); err != nil {
+			e.log.Warn("closing a retired configuration", "error", err)
+		}
+	})
+	e.retiring[timer] = release
+}
+
+// Document returns the live document. It must not be changed.
+func (e *Engine) Document() *config.Document { return e.live.Load().Document }
+
+// Ready reports whether the gateway should get traffic, and if not, why, in
+// Kong's words.
+func (e *Engine) Ready() (ok bool, reason string) {
+	switch {
+	case e.live.Load() == nil:
+		return false, "no configuration available (empty configuration present)"
+	case e.server.Draining():
+		return false, "draining"
+	}
+	return true, "ready"
+}
+
+// Node returns the node's identity and counters.
+func (e *Engine) Node() *pipeline.Node { return e.node }
+
+// WriteMetrics writes all metrics in Prometheus text format.
+func (e *Engine) WriteMetrics(w io.Writer) {
+	e.set.WritePrometheus(w)
+	metrics.WriteProcessMetrics(w)
+	e.keeper.Expose(w)
+}
+
+// Reopen tells whatever writes files to open them again, after a rotation.
+func (e *Engine) Reopen() {
+	e.keeper.Each(func(key string, value any) {
+		if r, ok := value.(interface{ Reopen() error }); ok {
+			if err := r.Reopen(); err != nil {
+				e.log.Error("reopen", "what", key, "error", err)
+			}
+		}
+	})
+}
+
+// Shutdown stops accepting, lets requests finish until ctx is done, and closes
+// the engine. The error says what had to be cut.
+func (e *Engine) Shutdown(ctx context.Context) error {
+	err := e.server.Drain(ctx)
+	return errors.Join(err, e.close())
+}
+
+func (e *Engine) close() error {
+	e.mu.Lock()
+	if e.closed {
+		e.mu.Unlock()
+		return nil
+	}
+	e.closed = true
+	close(e.quit)
+	releases := []func() error{e.live.Load().Release()}
+	for timer, release := range e.retiring {
+		timer.Stop()
+		releases = append(releases, release)
+	}
+	clear(e.retiring)
+	e.mu.Unlock()
+	var errs []error
+	for _, release := range releases {
+		errs = append(errs, release())
+	}
+	return errors.Join(errs...)
+}
+
+// chores is what a gateway does once a second beside serving.
+func (e *Engine) chores() {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-e.quit:
+			return
+		case now := <-t.C:
+			e.tick(now)
+			e.keeper.Each(func(_ string, value any) {
+				if p, ok := value.(interface{ Prune(now int64) }); ok {
+					p.Prune(pipeline.Now())
+				}
+			})
+		}
+	}
+}
+
+func (e *Engine) tick(now time.Time) {
+	date := fasthttp.AppendHTTPDate(nil, now)
+	e.date.Store(&date)
+	pipeline.SyncClock()
+}
+
+// newNodeID returns a random UUID (RFC 9562 version 4).
+func newNodeID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails since Go 1.24
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}

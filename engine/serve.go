@@ -1,0 +1,165 @@
+package engine
+
+import (
+	"io"
+	"runtime/debug"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/sluice-gateway/sluice/engine/downstream"
+	"github.com/sluice-gateway/sluice/engine/pipeline"
+	"github.com/sluice-gateway/sluice/engine/snapshot"
+)
+
+// serve carries one request through the gateway. It is the only place that
+// knows the order of the steps.
+func (e *Engine) serve(x *exchange) {
+	s := e.live.Load() // one snapshot for the whole request
+	defer e.settle(x)  // recovers
+
+	route := e.arrive(x, s) // which route? never nil: "no route" is a route too
+	route.Chain.Begin(&x.Exchange)
+	if x.Answered() { // refused at the door: malformed, too large
+		e.depart(x, s)
+		return
+	}
+	if admit(x, route) == pipeline.Next && route.Chain.Request(&x.Exchange) == pipeline.Next {
+		forward(x, route) // who answers?
+	}
+	x.ApplyStaged()
+	route.Chain.Response(&x.Exchange) // what does the client see?
+	e.depart(x, s)
+}
+
+// admit answers what a route refuses before its hooks see the request.
+func admit(x *exchange, route *snapshot.Route) pipeline.Verdict {
+	switch {
+	case route.Entity == nil:
+		return x.Answer(replyNoRoute)
+	case route.Refuses != nil && !x.Secure:
+		return refuse(x, route.Refuses)
+	}
+	if route.Chain.BuffersRequest && x.Ctx.Request.IsBodyStream() {
+		return bufferBody(x)
+	}
+	return pipeline.Next
+}
+
+// forward hands the request to the route's service.
+func forward(x *exchange, route *snapshot.Route) {
+	switch {
+	case route.Internal != nil:
+		route.Internal(&x.Exchange)
+		x.Source = pipeline.SourceGateway
+	case route.Service == nil:
+		x.Answer(replyNoService)
+	default:
+		route.Service.Forward(&x.Exchange, &route.Way)
+	}
+}
+
+// settle is deferred by serve: a panic of any step ends this request with a
+// 500, not the process.
+func (e *Engine) settle(x *exchange) {
+	r := recover()
+	if r == nil {
+		return
+	}
+	e.panics.Inc()
+	e.log.Error("panic while serving a request", "request_id", string(x.RequestID[:]), "panic", r, "stack", string(debug.Stack()))
+	x.Answer(replyPanic)
+	x.closing = true
+}
+
+// exchange is a pipeline.Exchange with what only the engine needs of it.
+type exchange struct {
+	pipeline.Exchange
+	query   snapshot.Query
+	path    []byte // holds a normalized path that differs from the one sent
+	arrival arrival
+	route   *snapshot.Route
+	shard   uint32
+	closing bool // the connection ends with this answer
+}
+
+// arrival is what the connection knows of a request before it is parsed.
+type arrival struct {
+	head    downstream.Head
+	conn    *downstream.Peer
+	bytesIn int64
+}
+
+// serveHTTP serves a request of the general server: TLS, HTTP/1.0, large or
+// chunked bodies, anything unusual.
+func (e *Engine) serveHTTP(ctx *fasthttp.RequestCtx) {
+	x := e.acquire(ctx)
+	x.arrival = arrival{head: downstream.Inspect(ctx.Request.Header.RawHeaders()), conn: e.peerOf(ctx)}
+	x.arrival.bytesIn = int64(len(ctx.Request.Header.RawHeaders()) + len(ctx.Request.Header.RequestURI()) + len(ctx.Method()) + len("  HTTP/1.1\r\n"))
+	if err := bufferSmall(ctx); err != nil {
+		x.arrival.head.Malformed = true
+	}
+	e.serve(x)
+	if x.closing {
+		ctx.Response.SetConnectionClose()
+	}
+	resp := &ctx.Response
+	if !resp.IsBodyStream() {
+		x.BytesOut = int64(len(resp.Header.Header()))
+		if !resp.SkipBody && !ctx.IsHead() {
+			x.BytesOut += int64(len(resp.Body()))
+		}
+		e.finish(x)
+		return
+	}
+	// The end of a streamed answer is known when the server closes its body.
+	x.BytesOut = int64(len(resp.Header.Header()))
+	size, flush := resp.Header.ContentLength(), resp.ImmediateHeaderFlush
+	resp.SetBodyStream(&finisher{body: resp.BodyStream(), x: x, e: e}, size)
+	resp.ImmediateHeaderFlush = flush
+}
+
+// Answer implements downstream.Handler: a request of the fast lane.
+func (e *Engine) Answer(r *downstream.Request) (closing bool) {
+	x := e.acquire(r.Ctx)
+	x.arrival = arrival{head: r.Head, conn: r.Peer, bytesIn: r.BytesIn}
+	r.Turn = x
+	e.serve(x)
+	return x.closing
+}
+
+// Sent implements downstream.Handler.
+func (e *Engine) Sent(r *downstream.Request, bytes int64) {
+	x := r.Turn.(*exchange)
+	r.Turn = nil
+	x.BytesOut = bytes
+	e.finish(x)
+}
+
+// finisher ends an exchange when its body has been sent.
+type finisher struct {
+	body io.Reader
+	x    *exchange
+	e    *Engine
+}
+
+// Read implements io.Reader.
+func (f *finisher) Read(p []byte) (int, error) {
+	n, err := f.body.Read(p)
+	if f.x != nil {
+		f.x.BytesOut += int64(n)
+	}
+	return n, err
+}
+
+// Close implements io.Closer.
+func (f *finisher) Close() error {
+	var err error
+	if c, ok := f.body.(io.Closer); ok {
+		err = c.Close()
+	}
+	if f.x != nil {
+		f.e.finish(f.x)
+		f.x = nil
+	}
+	return err
+}

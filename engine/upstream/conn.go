@@ -1,0 +1,239 @@
+package upstream
+
+import (
+	"bufio"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/sluice-gateway/sluice/engine/pipeline"
+	"github.com/sluice-gateway/sluice/engine/socket"
+)
+
+// headBytesMax bounds the header of a response: it has to fit the read buffer.
+const headBytesMax = 32 << 10
+
+var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, headBytesMax) }}
+
+// conn is a connection to one target. It belongs to one request at a time.
+//
+// A plain TCP connection sends the request and waits for the answer in one
+// visit of the poller: the request is sent inside socket.Loop, after readiness
+// was reset and before it is awaited, so no read is tried that must fail.
+type conn struct {
+	nc     net.Conn
+	raw    socket.Conn
+	hasRaw bool
+	pool   *pool
+	br     *bufio.Reader // held while a response is read
+
+	created  int64 // Now()
+	idleFrom int64 // Now() when it was given back
+	requests int
+	reused   bool
+
+	// Deadlines armed on nc, as Now() values; see arm.
+	armed int64
+
+	// State of the current exchange.
+	out      []byte // what is still to be sent before the first read
+	in       []byte // where the read under way puts its bytes
+	n        int
+	phase    phase
+	err      error
+	last     error // what ended the last read
+	received bool  // any byte of the current response
+
+	step func(fd uintptr) bool // c.advance, bound once
+}
+
+type phase uint8
+
+const (
+	phaseSend  phase = iota // out is to be sent, then wait
+	phaseRecv               // read, wait if there is nothing
+	phaseSlow               // the socket did not take out at once
+	phaseProbe              // look whether anything has arrived
+)
+
+func newConn(nc net.Conn, p *pool) *conn {
+	c := &conn{nc: nc, pool: p, created: pipeline.Now()}
+	c.raw, c.hasRaw = socket.New(nc)
+	c.step = c.advance
+	return c
+}
+
+// start queues out, the request head and what is buffered of its body, to be
+// sent by the first Read. It does not keep out beyond the exchange.
+func (c *conn) start(out []byte) {
+	c.out = out
+	c.phase = phaseSend
+	c.received = false
+	c.last = nil
+	c.requests++
+}
+
+// flush sends what start queued, waiting as needed: for requests whose body
+// follows as a stream.
+func (c *conn) flush(timeout time.Duration) error {
+	out := c.out
+	c.out = nil
+	c.phase = phaseRecv
+	return c.write(out, timeout)
+}
+
+// write sends b, waiting up to timeout.
+func (c *conn) write(b []byte, timeout time.Duration) error {
+	if err := c.nc.SetWriteDeadline(time.Now().Add(timeout)); err != nil {
+		return err
+	}
+	_, err := c.nc.Write(b)
+	return err
+}
+
+// Read fills p with bytes of the response, sending first what start queued.
+// It waits until the armed read deadline.
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.read(p)
+	if n > 0 {
+		c.received = true
+	}
+	if err != nil {
+		c.last = err
+	}
+	return n, err
+}
+
+// alive reports whether the service has neither closed the idle connection nor
+// said anything on it.
+func (c *conn) alive() bool {
+	if !c.hasRaw {
+		return true // only the TLS layer could tell; a failed send does
+	}
+	c.phase, c.err = phaseProbe, nil
+	return c.raw.Loop(c.step) == nil && c.err == socket.ErrAgain
+}
+
+func (c *conn) read(p []byte) (int, error) {
+	if !c.hasRaw {
+		if c.phase == phaseSend {
+			if err := c.flush(c.pool.writeTimeout); err != nil {
+				return 0, writeError{err}
+			}
+		}
+		return c.nc.Read(p)
+	}
+	c.in, c.n, c.err = p, 0, nil
+	err := c.raw.Loop(c.step)
+	c.in = nil
+	if err != nil {
+		return 0, err
+	}
+	if c.phase == phaseSlow {
+		// Slow path: the socket's buffer is full. Send the rest waiting, then read.
+		if err := c.flush(c.pool.writeTimeout); err != nil {
+			return 0, writeError{err}
+		}
+		return c.nc.Read(p)
+	}
+	return c.n, c.err
+}
+
+// advance is the step of socket.Loop.
+func (c *conn) advance(fd uintptr) bool {
+	if c.phase == phaseProbe {
+		c.err = socket.Peek(fd)
+		return true
+	}
+	if c.phase == phaseSend {
+		n, err := socket.Send(fd, c.out)
+		c.out = c.out[n:]
+		switch err {
+		case nil:
+			c.out = nil
+			c.phase = phaseRecv
+			return false // nothing can have been answered before readiness was reset
+		case socket.ErrAgain:
+			c.phase = phaseSlow
+		default:
+			c.err = writeError{err}
+		}
+		return true
+	}
+	n, err := socket.Recv(fd, c.in)
+	if err == socket.ErrAgain {
+		return false
+	}
+	c.n, c.err = n, err
+	return true
+}
+
+// writeError marks an error of sending.
+type writeError struct{ error }
+
+func (e writeError) Unwrap() error { return e.error }
+
+// arm makes reads fail between timeout and an eighth more (at most a second
+// more) from now. Deadlines cost a lock and a timer each, so one that is far
+// enough stays.
+func (c *conn) arm(now int64, timeout time.Duration) error {
+	slack := min(timeout/8, time.Second)
+	if c.armed >= now+int64(timeout) && c.armed <= now+int64(timeout+slack) {
+		return nil
+	}
+	c.armed = now + int64(timeout+slack)
+	return c.nc.SetReadDeadline(time.Now().Add(timeout + slack))
+}
+
+// reader returns the buffered reader of the response.
+func (c *conn) reader() *bufio.Reader {
+	if c.br == nil {
+		c.br = readers.Get().(*bufio.Reader)
+		c.br.Reset(c)
+	}
+	return c.br
+}
+
+func (c *conn) dropReader() {
+	if c.br != nil {
+		c.br.Reset(nil)
+		readers.Put(c.br)
+		c.br = nil
+	}
+}
+
+// release gives c back for reuse. The response must have been read to its end.
+func (c *conn) release() {
+	clean := c.br == nil || c.br.Buffered() == 0
+	c.dropReader()
+	if !clean || !c.pool.put(c) {
+		c.close()
+	}
+}
+
+// close ends the connection.
+func (c *conn) close() {
+	c.dropReader()
+	_ = c.nc.Close() // nothing is lost: the exchange is over or has failed
+	c.pool.closed()
+}
+
+// fault classifies an error of this exchange.
+func (c *conn) fault(err error) fault {
+	f := fault{sent: true, err: err}
+	_, writing := err.(writeError)
+	timeout := isTimeout(err) || err == os.ErrDeadlineExceeded
+	switch {
+	case timeout && writing:
+		f.kind = KindWriteTime
+	case timeout:
+		f.kind = KindReadTime
+	default:
+		f.kind = KindClosed
+		// A kept connection that ends before a byte of the answer was closed by
+		// the service while it lay idle.
+		f.stale = c.reused && !c.received
+	}
+	return f
+}

@@ -1,0 +1,185 @@
+package upstream
+
+import (
+	"strconv"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/sluice-gateway/sluice/engine/pipeline"
+)
+
+// seen marks forwarding fields that the request already has: from a trusted
+// peer or from a plugin, since serve removed what others claim.
+type seen uint8
+
+const (
+	seenFor seen = 1 << iota
+	seenProto
+	seenHost
+	seenPort
+	seenPath
+	seenPrefix
+	seenVia
+)
+
+// headWriter writes the head of a request as it goes to the service.
+// Kept with the call it belongs to; not safe for concurrent use.
+type headWriter struct {
+	dst   []byte
+	seen  seen
+	x     *pipeline.Exchange
+	visit func(key, value []byte) // w.field, bound once
+}
+
+// append appends the head of x's request for t to dst, without the empty line
+// that ends it: framing fields follow.
+func (w *headWriter) append(dst []byte, x *pipeline.Exchange, way *Way, t *target) []byte {
+	w.x, w.seen = x, 0
+	h := &x.Ctx.Request.Header
+	dst = append(dst, h.Method()...)
+	dst = append(dst, ' ')
+	dst = way.rule.appendPath(dst, x)
+	if x.HasQuery {
+		dst = append(dst, '?')
+		dst = append(dst, x.Query...)
+	}
+	dst = append(dst, " HTTP/1.1\r\nHost: "...)
+	if way.preserveHost {
+		dst = append(dst, h.Host()...)
+	} else {
+		dst = append(dst, t.host...)
+	}
+	dst = append(dst, "\r\nConnection: keep-alive\r\n"...)
+	w.dst = dst
+	h.VisitAll(w.visit)
+	w.forwarding(way)
+	dst, w.dst, w.x = w.dst, nil, nil
+	return dst
+}
+
+// field writes one field of the client's request, leaving out what belongs to
+// this connection (RFC 9110 section 7.6.1) or is written by append itself.
+// Keys come in canonical form.
+func (w *headWriter) field(key, value []byte) {
+	switch string(key) {
+	case "Host", "Connection", "Keep-Alive", "Proxy-Connection", "Proxy", "Transfer-Encoding", "Trailer",
+		"Upgrade", "Http2-Settings", "Expect", "Content-Length", "X-Real-Ip", "X-Kong-Request-Id":
+		return
+	case "Te":
+		if string(value) != "trailers" {
+			return
+		}
+	case "X-Forwarded-For":
+		if w.seen&seenFor == 0 {
+			w.seen |= seenFor
+			w.dst = append(append(w.dst, "X-Forwarded-For: "...), value...)
+			w.dst = append(w.dst, ", "...)
+			w.dst = appendAddr(w.dst, w.x)
+			w.dst = append(w.dst, '\r', '\n')
+			return
+		}
+	case "X-Forwarded-Proto":
+		w.seen |= seenProto
+	case "X-Forwarded-Host":
+		w.seen |= seenHost
+	case "X-Forwarded-Port":
+		w.seen |= seenPort
+	case "X-Forwarded-Path":
+		w.seen |= seenPath
+	case "X-Forwarded-Prefix":
+		w.seen |= seenPrefix
+	case "Via":
+		if w.seen&seenVia == 0 {
+			w.seen |= seenVia
+			w.dst = append(append(w.dst, "Via: "...), value...)
+			w.dst = append(w.dst, ", 1.1 sluice\r\n"...)
+			return
+		}
+	}
+	w.dst = append(append(append(append(w.dst, key...), ": "...), value...), '\r', '\n')
+}
+
+// forwarding writes the fields that tell the service about the client.
+func (w *headWriter) forwarding(way *Way) {
+	x, dst := w.x, w.dst
+	if w.seen&seenFor == 0 {
+		dst = append(dst, "X-Forwarded-For: "...)
+		dst = append(appendAddr(dst, x), '\r', '\n')
+	}
+	if w.seen&seenProto == 0 {
+		if x.Secure {
+			dst = append(dst, "X-Forwarded-Proto: https\r\n"...)
+		} else {
+			dst = append(dst, "X-Forwarded-Proto: http\r\n"...)
+		}
+	}
+	if w.seen&seenHost == 0 {
+		dst = append(dst, "X-Forwarded-Host: "...)
+		dst = append(append(dst, withoutPort(x.Ctx.Request.Header.Host())...), '\r', '\n')
+	}
+	if w.seen&seenPort == 0 {
+		dst = append(dst, "X-Forwarded-Port: "...)
+		dst = append(strconv.AppendUint(dst, uint64(x.Port), 10), '\r', '\n')
+	}
+	if w.seen&seenPath == 0 {
+		dst = append(dst, "X-Forwarded-Path: "...)
+		dst = append(append(dst, x.Path...), '\r', '\n')
+	}
+	if w.seen&seenPrefix == 0 && way.rule.strip && x.MatchLen > 1 {
+		dst = append(dst, "X-Forwarded-Prefix: "...)
+		dst = append(append(dst, x.Path[:x.MatchLen]...), '\r', '\n')
+	}
+	dst = append(dst, "X-Real-IP: "...)
+	dst = append(x.AppendClientIP(dst), '\r', '\n')
+	if w.seen&seenVia == 0 {
+		dst = append(dst, "Via: 1.1 sluice\r\n"...)
+	}
+	if way.requestID {
+		dst = append(dst, "X-Kong-Request-Id: "...)
+		dst = append(append(dst, x.RequestID[:]...), '\r', '\n')
+	}
+	w.dst = dst
+}
+
+func appendAddr(dst []byte, x *pipeline.Exchange) []byte {
+	if !x.PeerIP.IsValid() {
+		return dst
+	}
+	return x.PeerIP.AppendTo(dst)
+}
+
+// withoutPort returns host without ":port"; an IPv6 literal keeps its brackets.
+func withoutPort(host []byte) []byte {
+	for i := len(host) - 1; i >= 0; i-- {
+		switch c := host[i]; {
+		case c == ':':
+			return host[:i]
+		case c < '0' || c > '9':
+			return host
+		}
+	}
+	return host
+}
+
+// appendFraming ends the head with what says how long the body is.
+// length is -1 for a body of unknown length.
+func appendFraming(dst []byte, h *fasthttp.RequestHeader, length int) []byte {
+	switch {
+	case length < 0:
+		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
+	case length > 0 || expectsLength(h.Method()):
+		dst = append(dst, "Content-Length: "...)
+		dst = append(strconv.AppendInt(dst, int64(length), 10), '\r', '\n')
+	}
+	return append(dst, '\r', '\n')
+}
+
+// expectsLength reports whether a request of this method states its length even
+// when it has no body (RFC 9110 section 8.6).
+func expectsLength(method []byte) bool {
+	switch string(method) {
+	case "POST", "PUT", "PATCH":
+		return true
+	}
+	return false
+}

@@ -1,0 +1,405 @@
+package upstream
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/sluice-gateway/sluice/engine/pipeline"
+	"github.com/sluice-gateway/sluice/lb"
+)
+
+// Limits of what is held in memory for one exchange.
+const (
+	// BufferedBodyMax is the largest body of known length that is sent and
+	// received in one piece; larger ones are streamed.
+	BufferedBodyMax = 64 << 10
+	// WholeBodyMax is the largest response body read whole because a Response
+	// hook asked for it.
+	WholeBodyMax = 16 << 20
+	// callBytesKept is the largest send buffer that goes back to its pool.
+	callBytesKept = BufferedBodyMax + headBytesMax
+)
+
+// Service forwards exchanges to one configured service.
+// Immutable and safe for concurrent use; its connections are kept elsewhere.
+type Service struct {
+	targets  []target
+	balancer *lb.RoundRobin
+	attempts int // 1 + retries
+
+	writeTimeout time.Duration
+	readTimeout  time.Duration
+	bodyMax      int64 // client_max_body_size, 0 for no limit
+	faults       *Faults
+}
+
+// target is one address of a service.
+type target struct {
+	address string // host:port
+	host    []byte // Host field for it
+	pool    *pool
+}
+
+// Way is how one route shapes what goes to its service. Immutable.
+type Way struct {
+	rule         pathRule
+	preserveHost bool
+	requestID    bool // headers_upstream has X-Kong-Request-Id
+}
+
+// call is the working memory of one Forward.
+type call struct {
+	out   []byte
+	head  headWriter
+	strip hopStripper
+	tried []bool
+	avoid func(int) bool // c.wasTried, bound once
+}
+
+var calls = sync.Pool{New: func() any {
+	k := &call{out: make([]byte, 0, 4<<10)}
+	k.head.visit = k.head.field
+	k.strip.visit = k.strip.field
+	k.avoid = k.wasTried
+	return k
+}}
+
+func (k *call) wasTried(i int) bool { return k.tried[i] }
+
+func (k *call) giveBack() {
+	if cap(k.out) > callBytesKept {
+		k.out = nil
+	}
+	calls.Put(k)
+}
+
+// Forward sends x's request to a target and makes the answer x's response: the
+// service's, or a reply that says what went wrong. A response body that is
+// large or of unknown length becomes the body stream of x.Ctx.Response.
+func (s *Service) Forward(x *pipeline.Exchange, way *Way) {
+	x.UpstreamStart = pipeline.Now()
+	k := calls.Get().(*call)
+	defer k.giveBack()
+	k.tried = append(k.tried[:0], make([]bool, len(s.targets))...)
+	f := fault{kind: KindNoTarget}
+	staleRetries := 0
+	for attempt, i := 0, s.balancer.Pick(); attempt < s.attempts && i != lb.None; {
+		k.tried[i] = true
+		f = s.try(x, way, &s.targets[i], k)
+		if f.kind == kindNone {
+			x.Source = pipeline.SourceService
+			return
+		}
+		s.faults.count(f.kind)
+		resend := s.mayResend(x, f)
+		pipeline.ClearResponse(&x.Ctx.Response)
+		switch {
+		case f.stale && resend && staleRetries == 0:
+			staleRetries++ // the same target, over a connection of its own
+			continue
+		case !resend:
+			attempt = s.attempts
+			continue
+		}
+		attempt++
+		if next := s.balancer.PickOther(k.avoid); next != lb.None {
+			i = next // every target has failed: start over with the last
+		}
+	}
+	x.Answer(f.kind.reply())
+}
+
+// mayResend applies section 5.6 of Kong's contract: a request may go out again
+// if no byte of it was sent, or if it is idempotent and its body is at hand.
+func (s *Service) mayResend(x *pipeline.Exchange, f fault) bool {
+	switch {
+	case f.kind.client() || f.kind == KindTooLarge:
+		return false
+	case !f.sent:
+		return true
+	}
+	return idempotent(x.Method()) && !x.Ctx.Request.IsBodyStream() && f.kind != KindMalformed
+}
+
+func idempotent(method []byte) bool {
+	switch string(method) {
+	case "GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE":
+		return true
+	}
+	return false
+}
+
+// try makes one attempt at t.
+func (s *Service) try(x *pipeline.Exchange, way *Way, t *target, k *call) fault {
+	started := pipeline.Now()
+	x.Tries = append(x.Tries, pipeline.Try{Target: t.address, Start: started})
+	note := &x.Tries[len(x.Tries)-1]
+	c, f := t.connect(started, idempotent(x.Method()))
+	if c != nil {
+		if !c.reused {
+			note.Connect = pipeline.Now() - started
+		}
+		f = s.exchange(x, way, t, c, k)
+	}
+	if f.kind != kindNone {
+		note.Failed = true
+		note.Status = f.kind.reply().Status()
+		return f
+	}
+	x.Target = t.address
+	return f
+}
+
+// connect returns a connection to t: a kept one if there is one, else a new one.
+// A request that must not be sent twice looks first whether the service has
+// closed the kept connection meanwhile.
+func (t *target) connect(now int64, idempotent bool) (*conn, fault) {
+	for c := t.pool.get(now); c != nil; c = t.pool.get(now) {
+		if idempotent || c.alive() {
+			t.pool.reuses.Add(1)
+			return c, fault{}
+		}
+		c.close()
+	}
+	return t.pool.dial()
+}
+
+// exchange sends the request over c and reads the answer.
+func (s *Service) exchange(x *pipeline.Exchange, way *Way, t *target, c *conn, k *call) fault {
+	req := &x.Ctx.Request
+	stream := req.IsBodyStream()
+	length := req.Header.ContentLength()
+	var buffered []byte
+	if !stream {
+		buffered = req.Body()
+		length = len(buffered)
+	} else if length < 0 {
+		length = -1
+	}
+	out := k.head.append(k.out[:0], x, way, t)
+	out = appendFraming(out, &req.Header, length)
+	out = append(out, buffered...)
+	k.out = out
+	c.start(out)
+	if stream {
+		if f := s.sendStream(x, c, length); f.kind != kindNone {
+			c.close()
+			return f
+		}
+	}
+	if err := c.arm(pipeline.Now(), s.readTimeout); err != nil {
+		c.close()
+		return c.fault(err)
+	}
+	if err := readHead(c, &x.Ctx.Response); err != nil {
+		f := s.headFault(c, err)
+		c.close()
+		return f
+	}
+	x.UpstreamHeaders = pipeline.Now()
+	return s.receive(x, c, k)
+}
+
+// headFault tells a connection that failed from an answer that is not HTTP.
+func (s *Service) headFault(c *conn, err error) fault {
+	if c.last != nil {
+		return c.fault(c.last)
+	}
+	return fault{kind: KindMalformed, sent: true, err: err}
+}
+
+// sendStream sends what start queued and then the client's body as it comes.
+// When the service stops listening, an answer may be waiting: that is not a fault yet.
+func (s *Service) sendStream(x *pipeline.Exchange, c *conn, length int) fault {
+	if err := c.flush(s.writeTimeout); err != nil {
+		return c.fault(writeError{err})
+	}
+	err := copyBody(c, x.Ctx.RequestBodyStream(), length < 0, s)
+	switch {
+	case err == nil:
+		return fault{}
+	case err == errTooBig:
+		return fault{kind: KindClientTooBig, sent: true, err: err}
+	}
+	if w, ok := err.(writeError); ok {
+		if brokenByPeer(w.error) {
+			return fault{}
+		}
+		return c.fault(err)
+	}
+	return fault{kind: KindClientBody, sent: true, err: err}
+}
+
+var errTooBig = errors.New("the body passes client_max_body_size")
+
+var copyBuffers = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
+
+// copyBody writes body to c, in chunks if chunked, counting against bodyMax.
+func copyBody(c *conn, body io.Reader, chunked bool, s *Service) error {
+	const frame = 10 // hex digits and CRLF before a chunk; CRLF after
+	bp := copyBuffers.Get().(*[]byte)
+	defer copyBuffers.Put(bp)
+	buf := *bp
+	var total int64
+	for {
+		n, err := body.Read(buf[frame : len(buf)-2])
+		if n > 0 {
+			if total += int64(n); s.bodyMax > 0 && total > s.bodyMax {
+				return errTooBig
+			}
+			out := buf[frame : frame+n]
+			if chunked {
+				out = frameChunk(buf, frame, n)
+			}
+			if werr := c.write(out, s.writeTimeout); werr != nil {
+				return writeError{werr}
+			}
+		}
+		if err == io.EOF {
+			if !chunked {
+				return nil
+			}
+			if werr := c.write([]byte("0\r\n\r\n"), s.writeTimeout); werr != nil {
+				return writeError{werr}
+			}
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// frameChunk puts the size line before and the CRLF after the n bytes at
+// buf[at:] and returns the whole.
+func frameChunk(buf []byte, at, n int) []byte {
+	end := at + n
+	buf[end], buf[end+1] = '\r', '\n'
+	i := at - 2
+	buf[i], buf[i+1] = '\r', '\n'
+	for size := n; size > 0; size >>= 4 {
+		i--
+		buf[i] = "0123456789abcdef"[size&15]
+	}
+	return buf[i : end+2]
+}
+
+// receive takes over the response whose header has been read.
+func (s *Service) receive(x *pipeline.Exchange, c *conn, k *call) fault {
+	resp := &x.Ctx.Response
+	h := &resp.Header
+	x.UpstreamStatus = resp.StatusCode()
+	reuse := !h.ConnectionClose()
+	h.ResetConnectionClose()
+	k.strip.clean(h)
+	length := h.ContentLength()
+	switch {
+	case !hasBody(x, x.UpstreamStatus):
+		resp.SkipBody = true
+		return s.finish(c, reuse)
+	case length >= 0 && length <= BufferedBodyMax, x.BuffersBody && length >= 0 && length <= WholeBodyMax:
+		if err := resp.ReadBody(c.br, WholeBodyMax); err != nil {
+			f := s.headFault(c, err)
+			c.close()
+			return f
+		}
+		return s.finish(c, reuse)
+	}
+	b := &body{c: c, br: c.br, timeout: s.readTimeout, left: int64(length), reuse: reuse}
+	if length == -1 {
+		b.chunked, b.left = true, 0
+	} else if length < 0 {
+		b.left, b.reuse = -1, false
+	}
+	if x.BuffersBody {
+		return s.readWhole(resp, b, length)
+	}
+	resp.SetBodyStream(b, max(length, -1))
+	resp.ImmediateHeaderFlush = length < 0
+	return fault{}
+}
+
+func (s *Service) finish(c *conn, reuse bool) fault {
+	if reuse {
+		c.release()
+	} else {
+		c.close()
+	}
+	return fault{}
+}
+
+// readWhole reads a body that was going to be streamed, for a hook that needs it.
+func (s *Service) readWhole(resp *fasthttp.Response, b *body, length int) fault {
+	if length > WholeBodyMax {
+		_ = b.Close() // never fails
+		return fault{kind: KindTooLarge, sent: true}
+	}
+	whole, err := io.ReadAll(io.LimitReader(b, WholeBodyMax+1))
+	_ = b.Close() // never fails
+	switch {
+	case err != nil:
+		f := s.headFault(b.c, err)
+		return f
+	case len(whole) > WholeBodyMax:
+		return fault{kind: KindTooLarge, sent: true}
+	}
+	resp.SetBodyRaw(whole)
+	return fault{}
+}
+
+// hopFields are the fields of a response that belong to the connection to the
+// service (RFC 9110 section 7.6.1).
+var hopFields = [...]string{"Connection", "Keep-Alive", "Proxy-Connection", "Transfer-Encoding", "Upgrade", "Trailer", "Te"}
+
+// hopStripper removes hopFields and what Connection names. Most responses have
+// one or none of them, so it looks before it deletes.
+type hopStripper struct {
+	found uint8  // bit i: hopFields[i]
+	named []byte // value of the Connection field
+	visit func(key, value []byte)
+}
+
+func (s *hopStripper) field(key, value []byte) {
+	switch string(key) {
+	case "Connection":
+		s.found |= 1 << 0
+		s.named = append(s.named[:0], value...)
+	case "Keep-Alive":
+		s.found |= 1 << 1
+	case "Proxy-Connection":
+		s.found |= 1 << 2
+	case "Transfer-Encoding":
+		s.found |= 1 << 3
+	case "Upgrade":
+		s.found |= 1 << 4
+	case "Trailer":
+		s.found |= 1 << 5
+	case "Te":
+		s.found |= 1 << 6
+	}
+}
+
+func (s *hopStripper) clean(h *fasthttp.ResponseHeader) {
+	s.found, s.named = 0, s.named[:0]
+	h.VisitAll(s.visit)
+	if s.found == 0 {
+		return
+	}
+	for i, name := range hopFields {
+		if s.found&(1<<i) != 0 {
+			h.Del(name)
+		}
+	}
+	for rest := s.named; len(rest) > 0; {
+		var name []byte
+		name, rest, _ = bytes.Cut(rest, []byte{','})
+		if name = bytes.TrimSpace(name); len(name) > 0 && !bytes.EqualFold(name, []byte("Content-Length")) {
+			h.DelBytes(name)
+		}
+	}
+}
