@@ -1,0 +1,100 @@
+// Package prometheus is the plugin prometheus: it counts what passes and shows it
+// as text on the metrics page of the status and Admin listeners, under Kong's
+// names and labels, so that Kong's dashboards work.
+//
+//	status_code_metrics      kong_http_requests_total {service,route,code,source,workspace,consumer}
+//	latency_metrics          kong_request_latency_ms   whole request     {service,route,workspace}
+//	                         kong_upstream_latency_ms  until the service's header came
+//	                         kong_kong_latency_ms      before the service was called, or
+//	                                                   the whole request if it was not
+//	bandwidth_metrics        kong_bandwidth_bytes {service,route,direction,workspace,consumer}
+//	upstream_health_metrics  kong_upstream_target_health {upstream,target,address,state,subsystem}
+//	per_consumer             fills the consumer label
+//
+// all of them false by default. The gateway's own figures (kong_node_info,
+// kong_nginx_connections_total, kong_nginx_requests_total, ...) are always there.
+// A service without name is labelled with its host, a route with its id; requests
+// without a route are not counted.
+//
+// A route has series of its own for at most consumers_max consumers (10000);
+// further ones count with an empty label, and in
+// sluice_prometheus_consumer_overflow_total.
+//
+// Counters outlive a reload: they belong to the names of service and route and go
+// when no snapshot has the route any more.
+//
+// Counting is a table access by the route's index and a few atomic additions,
+// spread over as many shards as there are cores; it allocates only at the first
+// request of a route, of a class of statuses or of a consumer.
+package prometheus
+
+import (
+	"github.com/sluice-gateway/sluice/engine/pipeline"
+)
+
+// Spec is the line this plugin adds to plugin.All.
+var Spec = pipeline.Define("prometheus", Config{ConsumersMax: 10000}, build)
+
+// recorder is one instance.
+type recorder struct {
+	Config
+	*view
+}
+
+func build(c Config, env *pipeline.Env) (pipeline.Hooks, error) {
+	g, err := pipeline.Keep(env, "prometheus", func() (*registry, error) { return newRegistry(env.Node), nil })
+	if err != nil {
+		return pipeline.Hooks{}, err
+	}
+	r := &recorder{Config: c, view: pipeline.Shared(env, "prometheus", func() *view { return g.open(env) })}
+	r.hold(c.UpstreamHealthMetrics)
+	h := pipeline.Hooks{Close: r.release}
+	if c.StatusCodeMetrics || c.LatencyMetrics || c.BandwidthMetrics {
+		h.Log = r.log
+	}
+	return h, nil
+}
+
+// log is hot.
+func (r *recorder) log(x *pipeline.Exchange) {
+	if x.RouteIndex < 0 || x.RouteIndex >= len(r.routes) {
+		return
+	}
+	route := &r.routes[x.RouteIndex]
+	s := route.shard(x.Ctx.ConnID())
+	if r.LatencyMetrics {
+		s.observe(x)
+	}
+	c := &s.counts
+	if r.PerConsumer && x.Consumer != nil {
+		if own := route.consumer(x.Consumer, r.ConsumersMax); own != nil {
+			c = &own.counts
+		} else {
+			r.registry.overflow.Add(1)
+		}
+	}
+	if r.StatusCodeMetrics {
+		source := fromKong
+		if x.Source == pipeline.SourceService {
+			source = fromService
+		}
+		c.countStatus(source, x.Ctx.Response.StatusCode())
+	}
+	if r.BandwidthMetrics {
+		c.bytes[ingress].Add(uint64(max(x.BytesIn, 0)))
+		c.bytes[egress].Add(uint64(max(x.BytesOut, 0)))
+	}
+}
+
+func (s *shard) observe(x *pipeline.Exchange) {
+	total := max(x.End-x.Start, 0)
+	s.request.observe(latencyBounds, total)
+	own := total
+	if x.UpstreamStart > 0 {
+		own = max(x.UpstreamStart-x.Start, 0)
+		if x.UpstreamHeaders > 0 {
+			s.upstream.observe(latencyBounds, max(x.UpstreamHeaders-x.UpstreamStart, 0))
+		}
+	}
+	s.kong.observe(kongBounds, own)
+}
