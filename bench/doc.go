@@ -1,0 +1,52 @@
+// Package bench holds the benchmarks that are published and the gates that keep
+// their results. Nothing imports it.
+//
+//	*_test.go     micro-benchmarks of exported APIs, one file per group of rows in BENCHMARKS.md
+//	allocs_test.go  allocations per operation, exact, without the race detector
+//	baseline.txt  raw go test -bench output, the figures a change is compared with
+//	gate/         compares a run with the baseline; a new allocation fails, time never does
+//	wire/         CPU time per request of the whole gateway next to nginx, HAProxy and a byte relay
+//	results/      raw output that BENCHMARKS.md quotes, one file a run
+//
+// # Allocations
+//
+// allocs/op is exact and the same on every machine, so it is what a gate may
+// refuse a change for. ns/op depends on the machine and on what else runs there:
+// compare it only within one job, interleaved, with a significance test.
+//
+//	go test -run '^$' -bench . -benchmem ./bench > result.txt
+//	go run ./bench/gate -baseline bench/baseline.txt result.txt
+//
+// # Reading a result of wire
+//
+//	make bench-wire                       or: go run ./bench/wire -syscalls -out bench/results/NAME.txt
+//
+//	subject        what was measured; its exact settings are listed under the table
+//	CPU us/request CPU time that the subject's own processes were charged, divided by
+//	               the requests wrk completed; median of the rounds and their range
+//	x relay        that figure over the relay's of the same round, median. The relay
+//	               only copies bytes, so 1.000 is what the sockets cost and the
+//	               rest is what the proxy adds. Compare ratios, not microseconds:
+//	               a ratio survives a change of machine far better
+//	requests/s     throughput with the connections kept busy (closed loop)
+//	p99 ms         latency under that full load; it says little about latency at a
+//	               given rate, which is what loadtest measures
+//	own CPU %      how busy the subject kept its CPU. Near 100: the subject set the
+//	               pace. Well below: generator and service did, the subject woke up
+//	               more often for fewer events at a time, and its CPU per request is
+//	               if anything too high
+//	other CPU %    what else ran on that CPU. More than a few per cent: another
+//	               process disturbed the round; measure again
+//
+// Ranges that overlap do not show a difference. A warning line means what it says:
+// if generator and service reach less than 1.5 times the fastest subject,
+// requests/s and p99 are theirs, not the subject's. Interrupt work that the kernel
+// charges to no process is missing from every subject's figure alike.
+//
+// The system calls per request (-syscalls) are counted in separate runs, because
+// tracing slows a program many times. They are nearly exact and explain most of
+// the difference between two subjects.
+//
+// What wire does not measure: TLS, HTTP/2, new connections, large bodies, slow
+// services, several cores. Those belong to loadtest.
+package bench

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+)
+
+// Sizes of the full subject's document.
+const (
+	serviceCount     = 100
+	routesPerService = 100
+	routeCount       = serviceCount * routesPerService
+	consumerCount    = 1000
+	targetCount      = 4
+	bodyBytes        = 1024
+)
+
+// rateLimitPerMinute is never reached: what is measured is counting, not refusing.
+const rateLimitPerMinute = 1_000_000_000
+
+// echoPath lies under the first route; there the service answers with what it was told.
+var echoPath = routePath(0) + "/echo"
+
+// documentPorts are the loopback ports a document names.
+type documentPorts struct {
+	proxy, status int
+	services      []int
+}
+
+func routePath(i int) string {
+	return fmt.Sprintf("/team-%02d/orders-%02d", i/routesPerService, i%routesPerService)
+}
+
+func consumerName(i int) string { return fmt.Sprintf("consumer-%04d", i) }
+
+// consumerKey is the API key of consumer i: 32 hexadecimal digits, as Kong would
+// generate, but the same in every run.
+func consumerKey(i int) string {
+	sum := sha256.Sum256([]byte(consumerName(i)))
+	return hex.EncodeToString(sum[:16])
+}
+
+// wrongKey belongs to nobody.
+var wrongKey = strings.Repeat("0", 32)
+
+// body is what the service answers.
+func body() string {
+	const line = "A gateway adds policy to a request and should not add much else."
+	return strings.Repeat(line, bodyBytes/len(line)+1)[:bodyBytes]
+}
+
+// requestLine is one request of the load.
+type requestLine struct {
+	path, key string
+	consumer  string
+}
+
+// requestLines are the requests of every subject: each route once, the consumers
+// in turn, so every key is used equally often.
+func requestLines() []requestLine {
+	lines := make([]requestLine, routeCount)
+	for i := range lines {
+		c := i % consumerCount
+		lines[i] = requestLine{path: fmt.Sprintf("%s/%d", routePath(i), i), key: consumerKey(c), consumer: consumerName(c)}
+	}
+	return lines
+}
+
+// renderRequests writes the lines for spread.lua.
+func renderRequests(lines []requestLine) []byte {
+	var b strings.Builder
+	for _, l := range lines {
+		fmt.Fprintf(&b, "%s\t%s\n", l.path, l.key)
+	}
+	return []byte(b.String())
+}
+
+func writeGateway(b *strings.Builder, p documentPorts) {
+	fmt.Fprintf(b, `_format_version: "3.0"
+gateway:
+  proxy_listen: "127.0.0.1:%d"
+  admin_listen: "off"
+  status_listen: "127.0.0.1:%d"
+`, p.proxy, p.status)
+}
+
+// plainDocument is one route to one service and no plugin.
+func plainDocument(p documentPorts) []byte {
+	var b strings.Builder
+	writeGateway(&b, p)
+	fmt.Fprintf(&b, `services:
+- name: plain
+  url: http://127.0.0.1:%d
+  routes:
+  - name: plain
+    paths: ["/"]
+    strip_path: false
+`, p.services[0])
+	return []byte(b.String())
+}
+
+// fullDocument is 10,000 routes in 100 services over one upstream of four targets,
+// 1,000 consumers with a key each, and global plugins.
+func fullDocument(p documentPorts, balancer string) []byte {
+	var b strings.Builder
+	writeGateway(&b, p)
+	fmt.Fprintf(&b, `plugins:
+- name: key-auth
+  config:
+    key_names: ["apikey"]
+- name: rate-limiting
+  config:
+    minute: %d
+    limit_by: consumer
+    policy: local
+- name: correlation-id
+  config:
+    header_name: Kong-Request-ID
+    generator: uuid#counter
+- name: prometheus
+  config:
+    status_code_metrics: true
+    latency_metrics: true
+    bandwidth_metrics: true
+upstreams:
+- name: orders.internal
+  algorithm: %s
+`, rateLimitPerMinute, balancer)
+	if balancer == "consistent-hashing" {
+		b.WriteString("  hash_on: consumer\n")
+	}
+	b.WriteString("  targets:\n")
+	for _, port := range p.services {
+		fmt.Fprintf(&b, "  - target: 127.0.0.1:%d\n", port)
+	}
+	b.WriteString("services:\n")
+	for s := range serviceCount {
+		fmt.Fprintf(&b, "- name: team-%02d\n  host: orders.internal\n  routes:\n", s)
+		for r := range routesPerService {
+			fmt.Fprintf(&b, "  - name: team-%02d-orders-%02d\n    paths: [%q]\n    strip_path: false\n",
+				s, r, routePath(s*routesPerService+r))
+		}
+	}
+	b.WriteString("consumers:\n")
+	for c := range consumerCount {
+		fmt.Fprintf(&b, "- username: %s\n  keyauth_credentials:\n  - key: %q\n", consumerName(c), consumerKey(c))
+	}
+	return []byte(b.String())
+}

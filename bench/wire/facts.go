@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"debug/buildinfo"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// fact is one line about the machine or the settings.
+type fact struct{ name, value string }
+
+// collectFacts gathers what must be stated with every figure. What cannot be found
+// is said to be unknown and why.
+func collectFacts(ctx context.Context, l *lab) []fact {
+	o := l.o
+	facts := []fact{
+		{"date", time.Now().UTC().Format(time.RFC3339)},
+		{"command", o.commandLine},
+		{"commit", commit(ctx)},
+		{"CPU", fmt.Sprintf("%s, %d allowed", cpuModel(), runtime.NumCPU())},
+		{"pinning", fmt.Sprintf("subject on CPU %d (hyper-thread siblings: %s), generator and service on %v", o.subjectCPU, siblings(o.subjectCPU), o.loadCPUs)},
+		{"kernel", kernel()},
+		{"load", "at the start: " + readOr("/proc/loadavg")},
+		{"Go", runtime.Version()},
+		{"wrk", firstLine(ctx, l.wrk, "-v")},
+		{"nginx", firstLine(ctx, l.nginx, "-v")},
+	}
+	if l.haproxy != "" {
+		facts = append(facts, fact{"haproxy", firstLine(ctx, l.haproxy, "-v")})
+	}
+	if l.cc != "" {
+		facts = append(facts, fact{"cc", firstLine(ctx, l.cc, "--version") + ", -O2"})
+	}
+	if l.sluice != "" {
+		facts = append(facts, fact{"sluice", sluiceBuild(l)},
+			fact{"runtime", fmt.Sprintf("GOMAXPROCS=1 GOGC=%s GOMEMLIMIT=%s GODEBUG=%s", env("GOGC"), env("GOMEMLIMIT"), env("GODEBUG"))},
+			fact{"balancer", o.balancer + " (full)"})
+	}
+	facts = append(facts,
+		fact{"load by", fmt.Sprintf("wrk, 1 thread, %d keep-alive connections, %d requests over %d routes and %d keys, the same for every subject", o.connections, len(l.lines), routeCount, consumerCount)},
+		fact{"answer", fmt.Sprintf("%d bytes from nginx, 1 worker, from memory", bodyBytes)},
+		fact{"rounds", fmt.Sprintf("%d interleaved (every second backwards), %d s each after %d s of warm-up, a fresh process each", o.rounds, o.seconds, o.warmUpSeconds)})
+	for _, name := range o.subjects {
+		facts = append(facts, fact{name, subjectNamed(name).about})
+	}
+	return facts
+}
+
+// commit names the checked-out commit, with "+changes" if the tree differs from it.
+func commit(ctx context.Context) string {
+	id, err := output(exec.CommandContext(ctx, "git", "rev-parse", "--short=12", "HEAD"))
+	if err != nil {
+		return "unknown (no git commit)"
+	}
+	changes, err := output(exec.CommandContext(ctx, "git", "--no-optional-locks", "status", "--porcelain", "--untracked-files=no"))
+	if err != nil || changes != "" {
+		return strings.TrimSpace(id) + "+changes"
+	}
+	return strings.TrimSpace(id)
+}
+
+func cpuModel() string {
+	for line := range strings.Lines(readOr("/proc/cpuinfo")) {
+		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return "unknown model"
+}
+
+func siblings(cpu int) string {
+	return readOr(fmt.Sprintf("/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", cpu))
+}
+
+func kernel() string {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return "unknown: " + err.Error()
+	}
+	return unix.ByteSliceToString(u.Sysname[:]) + " " + unix.ByteSliceToString(u.Release[:]) + " " + runtime.GOARCH
+}
+
+// readOr returns a file's trimmed text, or that it is unknown.
+func readOr(path string) string {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "unknown: " + err.Error()
+	}
+	return strings.TrimSpace(string(text))
+}
+
+func env(name string) string {
+	if v, ok := os.LookupEnv(name); ok {
+		return v
+	}
+	return "default"
+}
+
+// firstLine returns the first line a command prints about itself, whatever its exit
+// status: wrk -v exits with 1.
+func firstLine(ctx context.Context, args ...string) string {
+	ctx, cancel := context.WithTimeout(ctx, requestMax)
+	defer cancel()
+	text, err := exec.CommandContext(ctx, args[0], args[1:]...).CombinedOutput()
+	line, _, _ := strings.Cut(strings.TrimSpace(string(text)), "\n")
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		return "unknown: " + err.Error()
+	}
+	return line
+}
+
+// sluiceBuild tells how the measured binary was built.
+func sluiceBuild(l *lab) string {
+	origin := "built from cmd/sluice"
+	if l.o.sluice != "" {
+		origin = l.sluice
+	}
+	info, err := buildinfo.ReadFile(l.sluice)
+	if err != nil {
+		return origin + ", build information unknown: " + err.Error()
+	}
+	for _, s := range info.Settings {
+		if slices.Contains([]string{"vcs.revision", "vcs.modified", "-pgo", "-ldflags", "CGO_ENABLED", "GOAMD64"}, s.Key) {
+			origin += fmt.Sprintf(", %s=%s", s.Key, s.Value)
+		}
+	}
+	return origin + ", " + info.GoVersion
+}

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/tabwriter"
+)
+
+// capacityMargin is how many times the fastest subject's throughput generator and
+// service must reach on their own; below it they, not the subject, set the pace.
+const capacityMargin = 1.5
+
+// rareCall is the number of calls per request below which a system call is not listed.
+const rareCall = 0.005
+
+// report is everything one run found.
+type report struct {
+	facts    []fact
+	samples  []*sample
+	calls    []*traced
+	subjects []string
+}
+
+// of returns one figure of a subject, round by round.
+func (r *report) of(subject string, figure func(*sample) float64) []float64 {
+	var values []float64
+	for _, s := range r.samples {
+		if s.subject == subject {
+			values = append(values, figure(s))
+		}
+	}
+	return values
+}
+
+func perSecond(s *sample) float64 { return s.load.perSecond }
+
+// writeTable writes the comparison, the capacity line, the system calls and the facts.
+func (r *report) writeTable(w io.Writer) error {
+	var b bytes.Buffer
+	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
+	_, _ = fmt.Fprintln(t, "subject\tCPU us/request\t[min .. max]\tx relay\trequests/s\tp99 ms\town CPU %\tother CPU %\t")
+	for _, name := range r.subjects {
+		cpu := r.of(name, (*sample).cpuMicros)
+		ratio := "-"
+		if slices.Contains(r.subjects, "relay") {
+			ratio = fmt.Sprintf("%.3f", medianRatio(cpu, r.of("relay", (*sample).cpuMicros)))
+		}
+		_, _ = fmt.Fprintf(t, "%s\t%.2f\t[%.2f .. %.2f]\t%s\t%.0f\t%.2f\t%.0f\t%.0f\t\n",
+			name, median(cpu), slices.Min(cpu), slices.Max(cpu), ratio,
+			median(r.of(name, perSecond)),
+			median(r.of(name, func(s *sample) float64 { return s.load.p99.Seconds() * 1e3 })),
+			median(r.of(name, func(s *sample) float64 { return s.own * 100 })),
+			median(r.of(name, func(s *sample) float64 { return s.other * 100 })))
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	r.writeCapacity(&b)
+	r.writeCalls(&b)
+	b.WriteByte('\n')
+	for _, f := range r.facts {
+		fmt.Fprintf(&b, "%-12s %s\n", f.name, f.value)
+	}
+	_, err := b.WriteTo(w)
+	return err
+}
+
+// writeCapacity compares generator and service alone with the fastest subject.
+func (r *report) writeCapacity(b *bytes.Buffer) {
+	capacity := median(r.of(direct, perSecond))
+	fastest := 0.0
+	for _, name := range r.subjects {
+		fastest = max(fastest, median(r.of(name, perSecond)))
+	}
+	fmt.Fprintf(b, "\ngenerator -> service directly: %.0f requests/s median, %.2f times the fastest subject\n", capacity, capacity/fastest)
+	if capacity < capacityMargin*fastest {
+		fmt.Fprintf(b, "WARNING: below %.1f times: generator and service, not the subjects, set the pace: read CPU us/request, not requests/s and p99\n", capacityMargin)
+	}
+	if tick := r.ticked(); tick > 0 {
+		fmt.Fprintf(b, "WARNING: %d measurements used utime+stime (10 ms steps) because schedstat was not complete\n", tick)
+	}
+}
+
+// ticked counts the measurements that fell back to the coarse clock.
+func (r *report) ticked() int {
+	n := 0
+	for _, s := range r.samples {
+		if s.source == "ticks" {
+			n++
+		}
+	}
+	return n
+}
+
+func (r *report) writeCalls(b *bytes.Buffer) {
+	if len(r.calls) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "\nsystem calls per request (strace -c, separate runs of %d s; rarer than %g left out)\n", tracedSeconds, rareCall)
+	for _, t := range r.calls {
+		total := int64(0)
+		var listed []string
+		for _, c := range t.calls {
+			total += c.calls
+			if rate := float64(c.calls) / float64(t.requests); rate >= rareCall {
+				listed = append(listed, fmt.Sprintf("%s %.2f", c.name, rate))
+			}
+		}
+		fmt.Fprintf(b, "%-8s %.2f: %s\n", t.subject, float64(total)/float64(t.requests), strings.Join(listed, ", "))
+	}
+}
+
+// writeRaw writes one line per measurement.
+func (r *report) writeRaw(b *bytes.Buffer) {
+	b.WriteString("round\tsubject\trequests\twrk_seconds\trequests_per_s\tp50_us\tp99_us\tcpu_ns\tcpu_us_per_request\tcpu_source\town_cpu\tother_cpu\n")
+	for _, s := range r.samples {
+		fmt.Fprintf(b, "%d\t%s\t%d\t%.2f\t%.2f\t%d\t%d\t%d\t%.4f\t%s\t%.3f\t%.3f\n",
+			s.round, s.subject, s.load.requests, s.load.duration.Seconds(), s.load.perSecond,
+			s.load.p50.Microseconds(), s.load.p99.Microseconds(), s.cpu.Nanoseconds(), s.cpuMicros(), s.source, s.own, s.other)
+	}
+}
+
+// save writes table and raw rounds to path; "" saves nothing.
+func (r *report) save(path string) error {
+	if path == "" {
+		return nil
+	}
+	var b bytes.Buffer
+	if err := r.writeTable(&b); err != nil {
+		return err
+	}
+	b.WriteByte('\n')
+	r.writeRaw(&b)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(path, b.Bytes(), 0o644)
+}

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func testReport() *report {
+	r := &report{
+		facts:    []fact{{"date", "today"}},
+		subjects: []string{"relay", "full"},
+		calls:    []*traced{{subject: "full", requests: 100, calls: []callCount{{"read", 200}, {"write", 150}, {"brk", 0}}}},
+	}
+	add := func(round int, name string, cpu time.Duration, rate float64) {
+		r.samples = append(r.samples, &sample{
+			round: round, subject: name, cpu: cpu, source: "schedstat", own: 0.5, other: 0.01,
+			load: &load{requests: 1000, duration: time.Second, perSecond: rate, p50: time.Millisecond, p99: 2 * time.Millisecond},
+		})
+	}
+	add(1, "relay", 10*time.Millisecond, 1000)
+	add(1, "full", 12*time.Millisecond, 900)
+	add(1, direct, 0, 1600)
+	add(2, direct, 0, 1600)
+	add(2, "full", 26*time.Millisecond, 500)
+	add(2, "relay", 20*time.Millisecond, 1000)
+	return r
+}
+
+func TestReport(t *testing.T) {
+	f := func(r *report, wants ...string) string {
+		t.Helper()
+		var b bytes.Buffer
+		if err := r.writeTable(&b); err != nil {
+			t.Fatal(err)
+		}
+		text := strings.Join(strings.Fields(b.String()), " ")
+		for _, want := range wants {
+			if !strings.Contains(text, want) {
+				t.Errorf("no %q in:\n%s", want, b.String())
+			}
+		}
+		return text
+	}
+	text := f(testReport(),
+		"relay 15.00 [10.00 .. 20.00] 1.000 1000 2.00 50 1",
+		"full 19.00 [12.00 .. 26.00] 1.250 700 2.00 50 1", // (1.2 + 1.3) / 2
+		"directly: 1600 requests/s median, 1.60 times",
+		"full 3.50: read 2.00, write 1.50",
+		"date today")
+	if strings.Contains(text, "WARNING") || strings.Contains(text, "brk") {
+		t.Errorf("unexpected warning or rare call in:\n%s", text)
+	}
+
+	slow := testReport()
+	for _, s := range slow.samples {
+		if s.subject == direct {
+			s.load.perSecond = 1400
+		}
+	}
+	slow.samples[0].source = "ticks"
+	f(slow, "WARNING: below 1.5 times", "WARNING: 1 measurements used utime+stime")
+
+	alone := testReport()
+	alone.subjects = []string{"full"} // nothing to take a ratio of
+	f(alone, "full 19.00 [12.00 .. 26.00] - 700")
+}
+
+func TestSave(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "results", "a.txt")
+	if err := testReport().save(path); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "2\tfull\t1000\t1.00\t500.00\t1000\t2000\t26000000\t26.0000\tschedstat\t0.500\t0.010\n"; !strings.Contains(string(text), want) {
+		t.Errorf("no raw line %q in:\n%s", want, text)
+	}
+	if err := testReport().save(""); err != nil {
+		t.Errorf("saving nothing: %v", err)
+	}
+}

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// How much is asked before a measurement.
+const (
+	sampleRequests = 20      // spread over all request lines
+	echoRequests   = 40      // of different consumers; enough that 4 targets all show
+	answerMax      = 1 << 26 // bytes read of one answer; /metrics of 10,000 routes is large
+)
+
+// answer is what a checking request got.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+// get asks for url, with an API key unless key is empty.
+func (l *lab) get(ctx context.Context, url, key string) (*answer, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	if key != "" {
+		req.Header.Set("apikey", key)
+	}
+	resp, err := l.client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	text, err := io.ReadAll(io.LimitReader(resp.Body, answerMax))
+	if err := errors.Join(err, resp.Body.Close()); err != nil {
+		return nil, fmt.Errorf("GET %s: %w", url, err)
+	}
+	return &answer{status: resp.StatusCode, header: resp.Header, body: text}, nil
+}
+
+// waitReady asks for url until the answer is 200.
+func (l *lab) waitReady(ctx context.Context, p *process, url string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, readyMax, fmt.Errorf("not ready after %s", readyMax))
+	defer cancel()
+	for {
+		probe, cancelProbe := context.WithTimeout(ctx, probePause)
+		a, err := l.get(probe, url, l.lines[0].key)
+		cancelProbe()
+		if err := p.alive(); err != nil {
+			return err
+		}
+		if err == nil && a.status == http.StatusOK {
+			return nil
+		}
+		if err == nil {
+			err = fmt.Errorf("status %d", a.status)
+		}
+		select {
+		case <-ctx.Done():
+			return p.fault(fmt.Errorf("GET %s: %w (last: %w)", url, context.Cause(ctx), err))
+		case <-time.After(pollPeriod):
+		}
+	}
+}
+
+// verify checks a started subject: right answers on a sample, and for one with
+// policy that the policy is really there.
+func verify(ctx context.Context, l *lab, r *running) error {
+	// Idle connections of the checks would still be the subject's to keep.
+	defer l.client.CloseIdleConnections()
+	err := verifySample(ctx, l, r.url)
+	if err == nil && r.policy {
+		err = verifyPolicy(ctx, l, r)
+	}
+	if err != nil {
+		return r.process.explain(err)
+	}
+	return nil
+}
+
+// verifySample checks status and body on requests spread over routes and keys.
+func verifySample(ctx context.Context, l *lab, base string) error {
+	for i := range sampleRequests {
+		// The odd step makes the sample meet many consumers, not one.
+		line := l.lines[i*(len(l.lines)/sampleRequests+1)%len(l.lines)]
+		a, err := l.get(ctx, base+line.path, line.key)
+		if err != nil {
+			return err
+		}
+		if a.status != http.StatusOK {
+			return fmt.Errorf("GET %s: want status 200, got %d", line.path, a.status)
+		}
+		if sha256.Sum256(a.body) != l.digest {
+			return fmt.Errorf("GET %s: the body (%d bytes) is not the service's", line.path, len(a.body))
+		}
+	}
+	return nil
+}
+
+// verifyPolicy checks that keys are demanded, requests counted, identities and ids
+// passed on, targets balanced and metrics kept: a subject that skipped one of these
+// would be measured doing less than its name says.
+func verifyPolicy(ctx context.Context, l *lab, r *running) error {
+	line := l.lines[0]
+	for _, key := range []string{wrongKey, ""} {
+		a, err := l.get(ctx, r.url+line.path, key)
+		if err != nil {
+			return err
+		}
+		if a.status != http.StatusUnauthorized {
+			return fmt.Errorf("GET %s with key %q: want status 401, got %d", line.path, key, a.status)
+		}
+	}
+	a, err := l.get(ctx, r.url+line.path, line.key)
+	if err != nil {
+		return err
+	}
+	if a.header.Get("X-RateLimit-Remaining-Minute") == "" {
+		return fmt.Errorf("GET %s: no X-RateLimit-Remaining-Minute in the answer: %v", line.path, a.header)
+	}
+	if err := verifyEcho(ctx, l, r); err != nil {
+		return err
+	}
+	a, err = l.get(ctx, r.statusURL+"/metrics", "")
+	if err != nil {
+		return err
+	}
+	if a.status != http.StatusOK || !strings.Contains(string(a.body), "kong_http_requests_total{") {
+		return fmt.Errorf("GET /metrics: status %d and no kong_http_requests_total", a.status)
+	}
+	return nil
+}
+
+// verifyEcho asks the service what it was told and through which target.
+func verifyEcho(ctx context.Context, l *lab, r *running) error {
+	targetOf := map[string]string{}
+	targets := map[string]bool{}
+	for i := range echoRequests {
+		line := l.lines[i/2] // every consumer twice
+		a, err := l.get(ctx, r.url+echoPath, line.key)
+		if err != nil {
+			return err
+		}
+		told := strings.Split(string(a.body), "|") // port, consumer, request id
+		if a.status != http.StatusOK || len(told) != 3 {
+			return fmt.Errorf("GET %s: status %d, body %q", echoPath, a.status, a.body)
+		}
+		if told[1] != line.consumer || told[2] == "" {
+			return fmt.Errorf("GET %s: want consumer %q and a request id at the service, got %q and %q", echoPath, line.consumer, told[1], told[2])
+		}
+		before, met := targetOf[line.consumer]
+		if met && before != told[0] && l.o.balancer == "consistent-hashing" {
+			return fmt.Errorf("GET %s: %s went to two targets", echoPath, line.consumer)
+		}
+		targetOf[line.consumer], targets[told[0]] = told[0], true
+	}
+	if len(targets) < 2 {
+		return fmt.Errorf("GET %s: %d requests of %d consumers all went to one target", echoPath, echoRequests, len(targetOf))
+	}
+	return nil
+}
