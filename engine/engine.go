@@ -27,6 +27,10 @@ type Options struct {
 	Plugins *pipeline.Specs // every plugin, in order
 	Version string
 	Log     *slog.Logger
+	// Timeouts of clients; nginx's defaults where zero.
+	Timeouts downstream.Timeouts
+	// Builtin answers for the gateway's own services, by name; see pipeline.Env.
+	Builtin map[string]func(*fasthttp.RequestCtx)
 	// Dial connects to a service; nil is the system's own resolver and dialer.
 	Dial func(ctx context.Context, address string) (net.Conn, error)
 }
@@ -40,8 +44,11 @@ type Engine struct {
 	log     *slog.Logger
 	set     *metrics.Set
 	dial    func(ctx context.Context, address string) (net.Conn, error)
-	date    atomic.Pointer[[]byte] // value of the Date field, one second fresh
-	server  *downstream.Server
+	builtin map[string]func(*fasthttp.RequestCtx)
+
+	timeouts downstream.Timeouts
+	date     atomic.Pointer[[]byte] // value of the Date field, one second fresh
+	server   *downstream.Server
 
 	panics      *metrics.Counter
 	malformed   *metrics.Counter
@@ -72,6 +79,7 @@ func Open(d *config.Document, o Options) (*Engine, error) {
 		plugins: o.Plugins, keeper: pipeline.NewKeeper(), log: o.Log, set: metrics.NewSet(),
 		node: &pipeline.Node{ID: newNodeID(), Version: o.Version}, retiring: map[*time.Timer]func() error{}, quit: make(chan struct{}),
 	}
+	e.builtin, e.timeouts = o.Builtin, o.Timeouts.Defaults()
 	if e.dial = o.Dial; e.dial == nil {
 		var d net.Dialer
 		e.dial = func(ctx context.Context, address string) (net.Conn, error) { return d.DialContext(ctx, "tcp", address) }
@@ -94,18 +102,15 @@ func Open(d *config.Document, o Options) (*Engine, error) {
 func (e *Engine) newServer() *downstream.Server {
 	return &downstream.Server{
 		Handler: e, General: e.generalServer(), Node: e.node, Log: e.log,
-		IdleTimeout: idleTimeout, WriteTimeout: clientWriteTimeout, ConnectionsMax: connectionsMax,
+		Timeouts: e.timeouts, ConnectionsMax: connectionsMax,
 		Refused: e.set.NewCounter("sluice_connections_refused_total"),
 	}
 }
 
 // Limits of a client's connection.
 const (
-	idleTimeout        = 75 * time.Second // nginx's keepalive_timeout
-	headTimeout        = 60 * time.Second // nginx's client_header_timeout
-	clientWriteTimeout = 60 * time.Second // nginx's send_timeout
-	connectionsMax     = 256 << 10
-	headBytesMax       = 16 << 10
+	connectionsMax = 256 << 10
+	headBytesMax   = 16 << 10
 )
 
 // generalServer is fasthttp's server for what the fast lane does not take.
@@ -121,14 +126,15 @@ func (e *Engine) generalServer() *fasthttp.Server {
 		DisablePreParseMultipartForm: true,
 		ReadBufferSize:               headBytesMax,
 		WriteBufferSize:              headBytesMax,
-		ReadTimeout:                  0, // a slow upload is not a fault; headers are bounded by idle and head timeouts
-		IdleTimeout:                  idleTimeout,
-		WriteTimeout:                 0, // a slow download is not a fault
-		Concurrency:                  connectionsMax,
-		CloseOnShutdown:              true,
-		LazyRequestTime:              true,
-		SecureErrorLogMessage:        true,
-		Logger:                       discard{},
+		// For the header and a small body; upstream sets a new deadline for every
+		// piece of a streamed one. A slow download is not a fault: WriteTimeout
+		// would bound the whole answer, so the connection bounds each write.
+		ReadTimeout: e.timeouts.Head, IdleTimeout: e.timeouts.Idle,
+		Concurrency:           connectionsMax,
+		CloseOnShutdown:       true,
+		LazyRequestTime:       true,
+		SecureErrorLogMessage: true,
+		Logger:                discard{},
 	}
 }
 
@@ -146,7 +152,7 @@ func (e *Engine) Apply(d *config.Document) error {
 	if e.closed {
 		return errors.New("the gateway is closed")
 	}
-	s, err := snapshot.Compile(pipeline.Env{Document: d, Log: e.log, Metrics: e.set, Node: e.node, Dial: e.dial}, e.keeper, e.plugins)
+	s, err := snapshot.Compile(pipeline.Env{Document: d, Log: e.log, Metrics: e.set, Node: e.node, Dial: e.dial, Builtin: e.builtin, ClientBodyTimeout: e.timeouts.Body}, e.keeper, e.plugins)
 	if err != nil {
 		e.reloadsBad.Inc()
 		e.note(func(st *ReloadStatus) { st.Failed, st.Error = time.Now(), err.Error() })

@@ -15,8 +15,11 @@ import (
 
 	"github.com/sluice-gateway/sluice/engine"
 	"github.com/sluice-gateway/sluice/engine/config"
+	"github.com/sluice-gateway/sluice/engine/downstream"
 	"github.com/sluice-gateway/sluice/engine/plugin"
 )
+
+var discardLog = slog.New(slog.DiscardHandler)
 
 // gateway is a running engine over a document, on a port of its own.
 type gateway struct {
@@ -35,12 +38,18 @@ func document(t testing.TB, text string) *config.Document {
 	return d
 }
 
-// start opens a gateway whose dials go to the origins, whatever name they are for.
+// start opens a gateway with everyday timeouts.
 func start(t testing.TB, text string, origins *origins) *gateway {
+	t.Helper()
+	return startWith(t, text, origins, downstream.Timeouts{})
+}
+
+// startWith opens a gateway whose dials go to the origins, whatever name they are for.
+func startWith(t testing.TB, text string, origins *origins, timeouts downstream.Timeouts) *gateway {
 	t.Helper()
 	d := document(t, text)
 	d.Gateway.ProxyListen = config.Listeners{{Host: "127.0.0.1", Port: 0}}
-	o := engine.Options{Plugins: plugin.All, Version: "test", Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	o := engine.Options{Plugins: plugin.All, Version: "test", Log: discardLog, Timeouts: timeouts}
 	if origins != nil {
 		o.Dial = origins.dial
 	}

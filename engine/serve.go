@@ -49,7 +49,7 @@ func admit(x *exchange, route *snapshot.Route) pipeline.Verdict {
 func forward(x *exchange, route *snapshot.Route) {
 	switch {
 	case route.Internal != nil:
-		route.Internal(&x.Exchange)
+		route.Internal(x.Ctx)
 		x.Source = pipeline.SourceGateway
 	case route.Service == nil:
 		x.Answer(replyNoService)

@@ -21,6 +21,14 @@
 // period; with the share of empty slots that is at most 60 bytes a key and window
 // once a shard has left its smallest size. Shards start empty and double as keys arrive.
 //
+// # Cores
+//
+// A decision holds the lock of one shard for its two or three cache lines. Cores
+// that work on different shards do not slow each other down; those that meet in
+// one pass its line to and fro, which is what a shared, exact count costs.
+//
+// # Expiry and the bound
+//
 // Entries whose last window has passed are reused when a new key comes by, and
 // left behind when a shard grows; there is no sweeper. When a shard has reached
 // its bound and a new key finds no room, the least used of the keys in its reach

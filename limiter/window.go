@@ -11,7 +11,7 @@ type Windows struct {
 	periods []Period // shortest first
 	stride  int      // words of an entry
 	keysMax int      // of one shard
-	shards  [shardCount]shard
+	shards  *[shardCount]shard
 }
 
 const (
@@ -27,7 +27,8 @@ const (
 	skewMax = 10
 )
 
-// shard is a part of the table with its own lock, alone on its cache line.
+// shard is a part of the table with its own lock. It is a cache line, and the
+// array of all is a size at which the allocator aligns, so no two share a line.
 type shard struct {
 	mu     sync.Mutex
 	slots  []uint64 // entries of stride words: key, then start and count of each period
@@ -40,7 +41,7 @@ type shard struct {
 // NewWindows returns a table for the periods that holds at most keysMax keys,
 // rounded up to a multiple of 64. It panics if there is no period, or one twice.
 func NewWindows(periods []Period, keysMax int) *Windows {
-	w := &Windows{periods: slices.Clone(periods), stride: 1 + 2*len(periods)}
+	w := &Windows{periods: slices.Clone(periods), stride: 1 + 2*len(periods), shards: new([shardCount]shard)}
 	slices.Sort(w.periods)
 	if len(periods) == 0 || len(slices.Compact(slices.Clone(w.periods))) != len(periods) {
 		panic("BUG: limiter: no period, or one twice")

@@ -112,7 +112,7 @@ func (l *lane) run() (handOver bool) {
 // arm sets the time at which an idle connection is given up, unless the one set
 // is still good for idleTimeout and at most a second more.
 func (l *lane) arm(now int64) error {
-	timeout := l.server.IdleTimeout
+	timeout := l.server.Timeouts.Idle
 	if l.armed >= now+int64(timeout) {
 		return nil
 	}
@@ -261,7 +261,7 @@ func (l *lane) write(fd uintptr, p []byte) (int64, error) {
 }
 
 func (l *lane) writeSlow(p []byte) (int64, error) {
-	if err := l.nc.SetWriteDeadline(time.Now().Add(l.server.WriteTimeout)); err != nil {
+	if err := l.nc.SetWriteDeadline(time.Now().Add(l.server.Timeouts.Write)); err != nil {
 		return 0, err
 	}
 	n, err := l.nc.Write(p)

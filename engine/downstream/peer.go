@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"time"
+
+	"github.com/sluice-gateway/sluice/engine/pipeline"
 )
 
 // Peer is what is known of a connection before any request is read.
@@ -48,7 +50,9 @@ type peerConn struct {
 	peer Peer
 	held []byte
 
-	closing atomic.Bool
+	closing      atomic.Bool
+	writeTimeout time.Duration
+	writeBy      int64 // deadline armed for writes, a Now value
 }
 
 // Read implements net.Conn.
@@ -86,6 +90,36 @@ type onlyReader struct{ io.Reader }
 type tlsConn struct {
 	*tls.Conn
 	peer Peer
+
+	writeTimeout time.Duration
+	writeBy      int64
+}
+
+// Write implements net.Conn: a client has writeTimeout to take each piece.
+func (c *tlsConn) Write(b []byte) (int, error) {
+	if err := armWrite(c.Conn, c.writeTimeout, &c.writeBy); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(b)
+}
+
+// Write implements net.Conn: a client has writeTimeout to take each piece.
+func (c *peerConn) Write(b []byte) (int, error) {
+	if err := armWrite(c.Conn, c.writeTimeout, &c.writeBy); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(b)
+}
+
+// armWrite makes writes fail timeout from now, up to a second later: deadlines
+// cost a lock and a timer each, so one that is far enough stays.
+func armWrite(c net.Conn, timeout time.Duration, by *int64) error {
+	now := pipeline.Now()
+	if *by >= now+int64(timeout) {
+		return nil
+	}
+	*by = now + int64(timeout+time.Second)
+	return c.SetWriteDeadline(time.Now().Add(timeout + time.Second))
 }
 
 // PeerOf returns what is known of c, if it is a connection of this package.

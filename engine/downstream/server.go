@@ -1,6 +1,7 @@
 package downstream
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -18,6 +19,22 @@ import (
 	"github.com/sluice-gateway/sluice/engine/socket"
 )
 
+// Timeouts bound how long a client may take. nginx has the same four.
+type Timeouts struct {
+	Idle  time.Duration // between the requests of a connection (keepalive_timeout)
+	Head  time.Duration // to send a request's header (client_header_timeout)
+	Body  time.Duration // between two pieces of a request's body (client_body_timeout)
+	Write time.Duration // to take a piece of an answer (send_timeout)
+}
+
+// Defaults returns t with nginx's defaults for what is zero.
+func (t Timeouts) Defaults() Timeouts {
+	return Timeouts{
+		Idle: cmp.Or(t.Idle, 75*time.Second), Head: cmp.Or(t.Head, 60*time.Second),
+		Body: cmp.Or(t.Body, 60*time.Second), Write: cmp.Or(t.Write, 60*time.Second),
+	}
+}
+
 // Server serves the connections of any number of listeners.
 // Its exported fields must be set before Serve and not changed after.
 type Server struct {
@@ -26,9 +43,8 @@ type Server struct {
 	Node    *pipeline.Node   // counts connections
 	Log     *slog.Logger
 
-	IdleTimeout    time.Duration // of a keep-alive connection between requests
-	WriteTimeout   time.Duration // for a client to take a piece of an answer
-	ConnectionsMax int64         // more are closed as they come
+	Timeouts       Timeouts
+	ConnectionsMax int64 // more are closed as they come
 	Refused        interface{ Inc() }
 
 	draining atomic.Bool
@@ -110,7 +126,7 @@ func (s *Server) serveConn(c net.Conn, config *tls.Config) {
 	}
 	raw, ok := socket.New(c)
 	if !ok {
-		s.serveGeneral(&peerConn{Conn: c, peer: peer})
+		s.serveGeneral(s.peerConn(c, peer, nil))
 		return
 	}
 	l := &lane{server: s, nc: c, raw: raw, peer: peer}
@@ -126,7 +142,7 @@ func (s *Server) serveConn(c net.Conn, config *tls.Config) {
 	s.mu.Unlock()
 	if handOver {
 		if err := c.SetReadDeadline(time.Time{}); err == nil {
-			s.serveGeneral(&peerConn{Conn: c, peer: peer, held: l.handOver})
+			s.serveGeneral(s.peerConn(c, peer, l.handOver))
 		}
 	}
 }
@@ -135,7 +151,7 @@ func (s *Server) serveConn(c net.Conn, config *tls.Config) {
 const handshakeTimeout = 10 * time.Second
 
 func (s *Server) serveTLS(c net.Conn, config *tls.Config, peer Peer) {
-	t := &tlsConn{Conn: tls.Server(c, config), peer: peer}
+	t := &tlsConn{Conn: tls.Server(c, config), peer: peer, writeTimeout: s.Timeouts.Write}
 	ctx, cancel := context.WithTimeout(context.Background(), handshakeTimeout)
 	err := t.HandshakeContext(ctx)
 	cancel()
@@ -144,6 +160,10 @@ func (s *Server) serveTLS(c net.Conn, config *tls.Config, peer Peer) {
 	}
 	t.peer.TLS, t.peer.SNI = true, t.ConnectionState().ServerName
 	s.serveGeneral(t)
+}
+
+func (s *Server) peerConn(c net.Conn, peer Peer, held []byte) *peerConn {
+	return &peerConn{Conn: c, peer: peer, held: held, writeTimeout: s.Timeouts.Write}
 }
 
 func (s *Server) serveGeneral(c net.Conn) {

@@ -5,8 +5,10 @@ import (
 	"log/slog"
 	"net"
 	"sort"
+	"time"
 
 	"github.com/VictoriaMetrics/metrics"
+	"github.com/valyala/fasthttp"
 
 	"github.com/sluice-gateway/sluice/engine/config"
 )
@@ -94,6 +96,11 @@ type Env struct {
 	Node *Node
 	// Errors is how the gateway words its own errors.
 	Errors *ErrorStyle
+	// Builtin answers for services that the gateway has itself, by their reserved
+	// names: prometheus-service, kong-status-service.
+	Builtin map[string]func(*fasthttp.RequestCtx)
+	// ClientBodyTimeout is how long a client may take for a piece of its body.
+	ClientBodyTimeout time.Duration
 	// Dial connects to host:port over TCP.
 	Dial func(ctx context.Context, address string) (net.Conn, error)
 

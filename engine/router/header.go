@@ -69,10 +69,8 @@ func (c *headerCondition) holds(r *Request) bool {
 	if c.present {
 		return len(values) > 0
 	}
-	for _, v := range values {
-		if c.has(v) {
-			return true
-		}
+	if slices.ContainsFunc(values, c.has) {
+		return true
 	}
 	if len(c.regexps) == 0 {
 		return false

@@ -1,14 +1,16 @@
 package router
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+)
 
 // splitHost cuts a port off host. What follows the last colon is a port if it is
 // at most 65535 or empty; a colon inside "[...]" or one of several is none.
 // port is 0 if host has none.
 func splitHost(host []byte) (name []byte, port uint16) {
 	n := 0
-	for i := len(host) - 1; i >= 0; i-- {
-		c := host[i]
+	for i, c := range slices.Backward(host) {
 		if c == ':' {
 			if i > 0 && host[i-1] != ']' && bytes.IndexByte(host[:i], ':') >= 0 {
 				return host, 0

@@ -171,7 +171,7 @@ func (b *lister) list(ranks []uint32, used []attribute) list {
 
 func (b *lister) branch(by attribute, ranks []uint32, used []attribute) branch {
 	br := branch{by: by, least: ranks[0]}
-	used = append(used[:len(used):len(used)], by)
+	used = append(slices.Clip(used), by)
 	var byValue [][]uint32
 	for _, rank := range ranks {
 		for _, v := range b.values(rank, by) {
@@ -192,8 +192,8 @@ func (b *lister) branch(by attribute, ranks []uint32, used []attribute) branch {
 		}
 	}
 	if by.kind == bySNI {
-		clear := b.list(ranks, used)
-		br.clear = &clear
+		all := b.list(ranks, used)
+		br.clear = &all
 	}
 	return br
 }

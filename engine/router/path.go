@@ -146,20 +146,16 @@ func resolveDots(p []byte) []byte {
 		if n := bytes.IndexByte(p[i+1:], '/'); n >= 0 {
 			end = i + 1 + n
 		}
-		segment := p[i+1 : end]
-		switch {
-		case len(segment) == 1 && segment[0] == '.':
-			segment = segment[:0]
-		case len(segment) == 2 && segment[0] == '.' && segment[1] == '.':
-			segment = segment[:0]
+		switch string(p[i+1 : end]) {
+		case "..":
 			out = out[:max(bytes.LastIndexByte(out, '/'), 0)]
+			fallthrough
+		case ".":
+			if end == len(p) {
+				out = append(out, '/')
+			}
 		default:
 			out = append(out, p[i:end]...)
-			i = end
-			continue
-		}
-		if end == len(p) {
-			out = append(out, '/')
 		}
 		i = end
 	}

@@ -3,6 +3,7 @@ package router
 import (
 	"net/netip"
 	"regexp"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -22,8 +23,9 @@ func (h refHeaders) Peek(name string) []byte {
 }
 
 func (h refHeaders) PeekAll(name string) [][]byte {
-	var all [][]byte
-	for _, v := range h[strings.ToLower(name)] {
+	values := h[strings.ToLower(name)]
+	all := make([][]byte, 0, len(values))
+	for _, v := range values {
 		all = append(all, []byte(v))
 	}
 	return all
@@ -229,12 +231,7 @@ func refRegex(expr string) *regexp.Regexp {
 }
 
 func refMethods(r Rule[int], q refRequest) bool {
-	for _, m := range r.Methods {
-		if m == q.method {
-			return true
-		}
-	}
-	return len(r.Methods) == 0
+	return len(r.Methods) == 0 || slices.Contains(r.Methods, q.method)
 }
 
 func refSplitPort(host string) (string, int) {
@@ -297,7 +294,7 @@ func refHeader(h Header, got []string, flavor Flavor) bool {
 			if flavor != Traditional {
 				expr = strings.ToLower(expr)
 			}
-			if isRegex && refRegex(expr).MatchString(v) || !isRegex && strings.ToLower(want) == v {
+			if isRegex && refRegex(expr).MatchString(v) || !isRegex && strings.EqualFold(want, v) {
 				return true
 			}
 		}

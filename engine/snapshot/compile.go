@@ -191,7 +191,11 @@ func (c *compiler) buildRoutes() {
 			continue // a disabled service has no routes
 		}
 		r := &Route{Entity: e, Index: i, ServiceEntity: service, Chain: c.chain(e.ID, e.Service), Refuses: refusal(e)}
-		if service != nil {
+		switch {
+		case service == nil:
+		case service.Builtin:
+			r.Internal = c.env.Builtin[service.Name]
+		default:
 			r.Service = c.service(service)
 			r.Way = c.opener.Way(e, service)
 		}

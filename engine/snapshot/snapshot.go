@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/gaissmai/bart"
+	"github.com/valyala/fasthttp"
 
 	"github.com/sluice-gateway/sluice/engine/config"
 	"github.com/sluice-gateway/sluice/engine/pipeline"
@@ -48,8 +49,8 @@ type Route struct {
 	Chain         *pipeline.Chain
 	Service       *upstream.Service // nil for a route without service
 	Way           upstream.Way
-	// Internal answers in place of a service, for the gateway's own.
-	Internal func(*pipeline.Exchange)
+	// Internal answers in place of a service: the gateway's own metrics and status.
+	Internal func(*fasthttp.RequestCtx)
 
 	// Refuses is the answer to a request that reached the route without TLS
 	// though it only speaks https; nil when plain requests are fine.

@@ -77,6 +77,8 @@ func (o *Opener) Service(e *config.Service) (*Service, error) {
 		readTimeout:  milliseconds(e.ReadTimeout),
 		bodyMax:      int64(o.env.Document.Gateway.ClientMaxBodySize),
 		faults:       o.faults,
+
+		clientTimeout: o.env.ClientBodyTimeout,
 	}
 	settings, err := o.poolSettings(e)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"net"
 	"sync"
 	"time"
 
@@ -35,7 +36,9 @@ type Service struct {
 	writeTimeout time.Duration
 	readTimeout  time.Duration
 	bodyMax      int64 // client_max_body_size, 0 for no limit
-	faults       *Faults
+	// clientTimeout is how long the client may take for a piece of its body.
+	clientTimeout time.Duration
+	faults        *Faults
 }
 
 // target is one address of a service.
@@ -219,7 +222,8 @@ func (s *Service) sendStream(x *pipeline.Exchange, c *conn, length int) fault {
 	if err := c.flush(s.writeTimeout); err != nil {
 		return c.fault(writeError{err})
 	}
-	err := copyBody(c, x.Ctx.RequestBodyStream(), length < 0, s)
+	body := &clientBody{Reader: x.Ctx.RequestBodyStream(), conn: x.Ctx.Conn(), timeout: s.clientTimeout}
+	err := copyBody(c, body, length < 0, s)
 	switch {
 	case err == nil:
 		return fault{}
@@ -233,6 +237,26 @@ func (s *Service) sendStream(x *pipeline.Exchange, c *conn, length int) fault {
 		return c.fault(err)
 	}
 	return fault{kind: KindClientBody, sent: true, err: err}
+}
+
+// clientBody reads a body that the client is still sending: it has timeout for
+// each piece, up to a second more.
+type clientBody struct {
+	io.Reader
+	conn    net.Conn
+	timeout time.Duration
+	by      int64
+}
+
+// Read implements io.Reader.
+func (b *clientBody) Read(p []byte) (int, error) {
+	if now := pipeline.Now(); b.by < now+int64(b.timeout) {
+		b.by = now + int64(b.timeout+time.Second)
+		if err := b.conn.SetReadDeadline(time.Now().Add(b.timeout + time.Second)); err != nil {
+			return 0, err
+		}
+	}
+	return b.Reader.Read(p)
 }
 
 var errTooBig = errors.New("the body passes client_max_body_size")
