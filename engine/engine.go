@@ -235,11 +235,9 @@ func (e *Engine) WriteMetrics(w io.Writer) {
 
 // Reopen tells whatever writes files to open them again, after a rotation.
 func (e *Engine) Reopen() {
-	e.keeper.Each(func(key string, value any) {
-		if r, ok := value.(interface{ Reopen() error }); ok {
-			if err := r.Reopen(); err != nil {
-				e.log.Error("reopen", "what", key, "error", err)
-			}
+	e.keeper.Each(func(_ string, value any) {
+		if r, ok := value.(interface{ Reopen() }); ok {
+			r.Reopen()
 		}
 	})
 }

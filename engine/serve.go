@@ -68,7 +68,7 @@ func (e *Engine) settle(x *exchange) {
 	e.panics.Inc()
 	e.log.Error("panic while serving a request", "request_id", string(x.RequestID[:]), "panic", r, "stack", string(debug.Stack()))
 	x.Answer(replyPanic)
-	x.closing = true
+	x.closing, x.End = true, pipeline.Now()
 }
 
 // exchange is a pipeline.Exchange with what only the engine needs of it.
@@ -124,6 +124,7 @@ func (e *Engine) Answer(r *downstream.Request) (closing bool) {
 	x.arrival = arrival{head: r.Head, conn: r.Peer, bytesIn: r.BytesIn}
 	r.Turn = x
 	e.serve(x)
+	r.Ended = x.End
 	return x.closing
 }
 

@@ -62,7 +62,12 @@ type checker struct {
 	it *item
 }
 
+// fault reports a fault at a field, or at the whole entity unless a field of it is at
+// fault already: that may well be the cause.
 func (c checker) fault(path, format string, args ...any) {
+	if path == "" && c.it.failed {
+		return
+	}
 	c.r.fault(c.it.node.nearest(path).fault("", "").with(c.it.path(), path, fmt.Sprintf(format, args...)))
 }
 
@@ -86,8 +91,6 @@ func (f Fault) with(entity, path, message string) Fault {
 	}
 	return f
 }
-
-func (c checker) written(field string) bool { return !c.it.node.Get(field).IsNull() }
 
 func (c checker) tags(tags []string) {
 	for i, t := range tags {
@@ -137,9 +140,15 @@ func (c checker) service(s *Service) {
 	if slices.Contains(protocolsOverTLS, s.Protocol) {
 		return
 	}
-	for _, field := range []string{"client_certificate", "tls_verify", "tls_verify_depth", "ca_certificates"} {
-		if c.written(field) {
-			c.fault(field, "value must be null when protocol is %s", s.Protocol)
+	for _, f := range []struct {
+		name string
+		set  bool
+	}{
+		{"client_certificate", s.ClientCertificate != ""}, {"tls_verify", s.TLSVerify != nil},
+		{"tls_verify_depth", s.TLSVerifyDepth != nil}, {"ca_certificates", len(s.CACertificates) > 0},
+	} {
+		if f.set {
+			c.fault(f.name, "value must be null when protocol is %s", s.Protocol)
 		}
 	}
 }

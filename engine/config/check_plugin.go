@@ -29,7 +29,7 @@ func (c checker) plugin(p *Plugin) {
 		c.fault("config", "expected a record")
 		return
 	}
-	if !c.it.gone {
+	if !c.it.gone && !c.it.failed {
 		c.sameScope(p)
 	}
 	c.settings(p)

@@ -24,8 +24,13 @@ func Decode(n *Node, into any) Faults {
 	if v.Kind() != reflect.Pointer || v.IsNil() || v.Elem().Kind() != reflect.Struct {
 		panic("BUG: config.Decode into " + v.Type().String())
 	}
-	d := decoder{strict: n != nil && n.file != nil && n.file.strict}
-	d.structure(n, v.Elem(), "")
+	return decode(n, v.Elem(), "")
+}
+
+// decode is Decode into v, where a required field of the implied name may be absent.
+func decode(n *Node, v reflect.Value, implied string) Faults {
+	d := decoder{strict: n != nil && n.file != nil && n.file.strict, implied: implied}
+	d.structure(n, v, "")
 	return d.faults
 }
 
@@ -36,8 +41,9 @@ type Unmarshaler interface {
 }
 
 type decoder struct {
-	strict bool
-	faults Faults
+	strict  bool
+	implied string // a top-level field that need not be written
+	faults  Faults
 }
 
 func (d *decoder) fault(n *Node, path, message string) {
@@ -69,7 +75,8 @@ func (d *decoder) structure(n *Node, v reflect.Value, path string) {
 	}
 	for i := range s.fields {
 		f := &s.fields[i]
-		if f.required && (i >= 64 || present&(1<<i) == 0) && v.FieldByIndex(f.index).IsZero() {
+		if f.required && (i >= 64 || present&(1<<i) == 0) && v.FieldByIndex(f.index).IsZero() &&
+			(path != "" || f.name != d.implied || d.implied == "") {
 			d.fault(n, joinPath(path, f.name), "required field missing")
 		}
 	}
@@ -260,7 +267,7 @@ func (d *decoder) table(n *Node, v reflect.Value, f *field, path string) {
 }
 
 func setDefaults(pointer reflect.Value) {
-	if def, ok := pointer.Interface().(Defaulter); ok {
+	if def, ok := reflect.TypeAssert[Defaulter](pointer); ok {
 		def.SetDefaults()
 	}
 }
@@ -274,7 +281,7 @@ func (d *decoder) check(n *Node, v reflect.Value, path string, before int) {
 			return
 		}
 	}
-	c, ok := v.Addr().Interface().(Checker)
+	c, ok := reflect.TypeAssert[Checker](v.Addr())
 	if !ok {
 		return
 	}

@@ -47,6 +47,9 @@ func (d *Document) Equal(o *Document) bool {
 	return err1 == nil && err2 == nil && bytes.Equal(a, b)
 }
 
+// marshaler is the way back of an Unmarshaler.
+type marshaler interface{ MarshalNode() *Node }
+
 type dumper struct {
 	options DumpOptions
 	doc     *Document
@@ -171,7 +174,7 @@ func same(v, d reflect.Value) bool {
 	if (v.Kind() == reflect.Slice || v.Kind() == reflect.Map) && v.Len() == 0 && d.Len() == 0 && v.Type() != reflect.TypeFor[Listeners]() {
 		return true
 	}
-	if n, ok := v.Interface().(*Node); ok {
+	if n, ok := reflect.TypeAssert[*Node](v); ok {
 		return n.Equal(d.Interface().(*Node))
 	}
 	return reflect.DeepEqual(v.Interface(), d.Interface())
@@ -185,7 +188,7 @@ func (w *dumper) value(v, defaults reflect.Value, f *field) *Node {
 	if f.ref != "" {
 		return w.reference(f.ref, v.String())
 	}
-	if m, ok := v.Interface().(interface{ MarshalNode() *Node }); ok {
+	if m, ok := reflect.TypeAssert[marshaler](v); ok {
 		return m.MarshalNode()
 	}
 	switch v.Kind() {
@@ -193,7 +196,7 @@ func (w *dumper) value(v, defaults reflect.Value, f *field) *Node {
 		if v.IsNil() {
 			return w.null()
 		}
-		if n, ok := v.Interface().(*Node); ok {
+		if n, ok := reflect.TypeAssert[*Node](v); ok {
 			return n
 		}
 		elem := v.Elem()

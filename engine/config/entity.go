@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -114,8 +115,13 @@ func (r *reader) decode(it *item) {
 	if d := it.layer.defaults.Get(it.kind.singular); it.kind.singular != "" && !d.IsNull() {
 		r.fault(withoutRequired(Decode(d, it.entity)).below("_info.defaults." + it.kind.singular)...)
 	}
-	if faults := Decode(it.node, it.entity); faults != nil {
-		r.fault(it.withoutImplied(faults).under(it.path())...)
+	implied := ""
+	if it.via != nil {
+		implied = it.via.field
+	}
+	if faults := decode(it.node, reflect.ValueOf(it.entity).Elem(), implied); faults != nil {
+		it.failed = faults.Err() != nil
+		r.fault(faults.under(it.path())...)
 	}
 	m := it.meta()
 	m.Pos = it.node.Pos()
@@ -137,28 +143,12 @@ func withoutRequired(fs Faults) Faults {
 	return kept
 }
 
-// withoutImplied drops the fault of a missing reference that nesting implies.
-func (it *item) withoutImplied(fs Faults) Faults {
-	if it.via == nil {
-		return fs
-	}
-	kept := fs[:0]
-	for _, f := range fs {
-		if f.Path != it.via.field || f.Message != "required field missing" {
-			kept = append(kept, f)
-		}
-	}
-	return kept
-}
-
 // appendMissing never writes to the array of the list it is given.
 func appendMissing(list []string, s string) []string {
-	for _, have := range list {
-		if have == s {
-			return list
-		}
+	if slices.Contains(list, s) {
+		return list
 	}
-	return append(list[:len(list):len(list)], s)
+	return append(slices.Clip(list), s)
 }
 
 // identify gives the entity an ID, its own or a deterministic one, and indexes it.
@@ -292,11 +282,12 @@ func (r *reader) dangling(it *item, f *field, text string) *item {
 	fault := at.fault(it.path()+": "+f.name, fmt.Sprintf("invalid reference '%s: %s' (no such entry in '%s')", f.name, text, f.ref))
 	fault.Near = Nearest(text, r.known(f.ref))
 	if r.options.Strict {
+		it.failed = true
 		r.fault(fault)
 		return nil
 	}
 	switch {
-	case f.ref == "services" && it.kind.list == "routes" && isBuiltin(text):
+	case f.ref == "services" && it.kind.list == "routes" && slices.Contains(builtinServices, text):
 		fault.Message, fault.Near = fmt.Sprintf("%q is not declared; the gateway answers itself", text), ""
 		r.warn(fault)
 		return r.declare("services", text, it, &Service{
@@ -318,6 +309,7 @@ func (r *reader) dangling(it *item, f *field, text string) *item {
 		r.leaveOut(it, f, fault)
 		return nil
 	}
+	it.failed = true
 	r.fault(fault)
 	return nil
 }
@@ -342,15 +334,6 @@ func (r *reader) leaveOut(it *item, f *field, fault Fault) {
 		fault.Message += "; declared are: " + names
 	}
 	r.warn(fault)
-}
-
-func isBuiltin(name string) bool {
-	for _, b := range builtinServices {
-		if b == name {
-			return true
-		}
-	}
-	return false
 }
 
 // known are the names of the entities of a list, as many as a suggestion needs.
@@ -395,8 +378,8 @@ func (r *reader) checkUnique(it *item) {
 	ix := r.index[it.kind]
 	for i, fields := range it.kind.unique {
 		text := it.field(fields[0]).String()
-		for _, f := range fields[1:] {
-			text += "\x00" + it.field(f).String()
+		if len(fields) == 2 {
+			text += "\x00" + it.field(fields[1]).String()
 		}
 		if it.field(fields[len(fields)-1]).String() == "" {
 			continue

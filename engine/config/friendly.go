@@ -79,7 +79,7 @@ func (r *reader) bindTargets(l *layer, at int) {
 		if len(near.made) > 1 {
 			r.fault(it.node.fault(it.path()+": upstream", fmt.Sprintf(
 				"required field missing; the list on line %d has several upstreams", near.key.Line)))
-			it.gone = true
+			it.parent, it.via, it.bound = near.made[0], &targetToUpstream, true // reported; no second fault for it
 			continue
 		}
 		r.bound(it, near.made[0], &targetToUpstream)

@@ -16,6 +16,7 @@ type item struct {
 	parent *item  // the entity it is nested in or bound to
 	via    *child // how: the field that refers to parent
 	bound  bool   // bound by standing near, not nested
+	failed bool   // decoding found faults
 	gone   bool   // leads nowhere and is left out, with a warning
 	index  int32  // in the list it was written in
 	entity any

@@ -3,13 +3,13 @@ package config
 // kind is one list of entities of the document: how its entries are told apart, what
 // may be nested in them, and where they end up.
 type kind struct {
-	list     string   // key of the list, also the name in messages and IDs
-	singular string   // accepted instead of the list in friendly reading
-	key      string   // field with the unique name entities are referred to by, or ""
-	idFields []string // fields an ID is made of, where the key alone is not it
-	leaf     bool     // nothing refers to it, and idFields are unique
-	random   bool     // Kong gives these random IDs: ours are made of idFields all the same
-	unique   [][]string
+	list     string     // key of the list, also the name in messages and IDs
+	singular string     // accepted instead of the list in friendly reading
+	key      string     // field with the unique name entities are referred to by, or ""
+	idFields []string   // fields an ID is made of, where the key alone is not it
+	leaf     bool       // nothing refers to it, and idFields are unique
+	random   bool       // Kong gives these random IDs: ours are made of idFields all the same
+	unique   [][]string // fields, at most two together, that no two entities may share
 	children []child
 	make     func() any // a pointer to an entity with its defaults
 	add      func(d *Document, e any)

@@ -15,12 +15,11 @@ type reader struct {
 	sum     hash.Hash // of everything the document was read from
 	faults  Faults
 
-	files  []*file
-	roots  []root
-	layers int
-	items  []*item
-	names  map[string]*item // identity of an entity → its item; only with overlays
-	block  *Node            // the merged gateway block
+	files []*file
+	roots []root
+	items []*item
+	names map[string]*item // identity of an entity → its item; only with overlays
+	block *Node            // the merged gateway block
 
 	index      map[*kind]*index
 	knownNames map[string][]string // by list, for suggestions
@@ -162,7 +161,7 @@ func (r *reader) topLevel(l *layer, e *Entry, first map[string]*Entry) {
 	first[e.Key] = e
 	r.fault(duplicates(e.Value).below(e.Key)...)
 	if k == nil {
-		if earlier != nil {
+		if earlier != nil && slices.Contains(metaKeys, e.Key) {
 			r.fault(l.node.keyFault(e, e.Key, fmt.Sprintf("duplicate key %q, first on line %d", e.Key, earlier.Line)))
 			return
 		}

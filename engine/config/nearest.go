@@ -16,7 +16,7 @@ func Nearest(name string, known []string) string {
 		if len(k) > nameBytesMax || k == name {
 			continue
 		}
-		if d := distance(folded, foldName(k)); d < bestDistance {
+		if d := distance(folded, foldName(k)); d < bestDistance && d < max(len(name), len(k)) {
 			best, bestDistance = k, d
 		}
 	}

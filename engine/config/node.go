@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -110,10 +111,8 @@ func (n *Node) Get(key string) *Node {
 	if n == nil {
 		return nil
 	}
-	for i := len(n.Entries) - 1; i >= 0; i-- {
-		if n.Entries[i].Key == key {
-			return n.Entries[i].Value
-		}
+	if e := n.entry(key); e != nil {
+		return e.Value
 	}
 	return nil
 }
@@ -123,7 +122,7 @@ func (n *Node) entry(key string) *Entry {
 	if n == nil {
 		return nil
 	}
-	for i := len(n.Entries) - 1; i >= 0; i-- {
+	for i := range slices.Backward(n.Entries) {
 		if n.Entries[i].Key == key {
 			return &n.Entries[i]
 		}

@@ -50,8 +50,9 @@ var (
 // syntaxFaults turns an error of the YAML reader into faults with positions. Requests to
 // the Admin API pasted between the YAML are named as what they are.
 func (f *file) syntaxFaults(err error) Faults {
-	var faults Faults
-	for _, at := range adminCall.FindAllIndex(f.data, -1) {
+	calls := adminCall.FindAllIndex(f.data, -1)
+	faults := make(Faults, 0, len(calls)+1)
+	for _, at := range calls {
 		start := at[0] + len(f.data[at[0]:at[1]]) - len(bytes.TrimLeft(f.data[at[0]:at[1]], " \t"))
 		line := 1 + bytes.Count(f.data[:start], []byte{'\n'})
 		col := 1 + start - (bytes.LastIndexByte(f.data[:start], '\n') + 1)

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -23,10 +24,8 @@ func (r *reader) prepare(it *item) {
 		if it.node.Get("strip_path").IsNull() && slices.ContainsFunc(e.Protocols, isGRPC) && it.layer.defaults.Lookup("route.strip_path").IsNull() {
 			e.StripPath = false
 		}
-		for i, m := range e.Methods {
-			if !r.options.Strict {
-				e.Methods[i] = strings.ToUpper(m)
-			}
+		if !r.options.Strict {
+			r.upperMethods(it, e.Methods)
 		}
 	case *Upstream:
 		r.coerceHashing(it, e)
@@ -53,6 +52,18 @@ func (r *reader) prepare(it *item) {
 		if e.CertDigest == "" || r.doc.Transform {
 			e.CertDigest = certDigest(e.Cert)
 		}
+	}
+}
+
+func (r *reader) upperMethods(it *item, methods []string) {
+	for i, m := range methods {
+		upper := strings.ToUpper(m)
+		if upper == m {
+			continue
+		}
+		path := "methods[" + strconv.Itoa(i) + "]"
+		r.warn(it.node.nearest(path).fault(it.path()+": "+path, "lower case; read as "+upper))
+		methods[i] = upper
 	}
 }
 

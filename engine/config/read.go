@@ -3,6 +3,7 @@ package config
 import (
 	"crypto/md5" //nolint:gosec // identifies a text, as in Kong; protects nothing
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -92,7 +93,7 @@ func readSources(paths []string) ([]Source, Faults) {
 
 // unwrapPath is the text of an error without the path, which stands before it already.
 func unwrapPath(err error) string {
-	if pe, ok := err.(*os.PathError); ok { //nolint:errorlint // os.ReadFile returns it bare
+	if pe, ok := errors.AsType[*os.PathError](err); ok {
 		return pe.Err.Error()
 	}
 	return err.Error()

@@ -137,6 +137,8 @@ func (d *decoder) oneOf(n *Node, text string, f *field, path string) {
 		return
 	}
 	fault := n.fault(path, "expected one of: "+strings.Join(f.enum, ", "))
-	fault.Near = Nearest(text, f.enum)
+	if !isDigits(text) { // numbers are not misspelt
+		fault.Near = Nearest(text, f.enum)
+	}
 	d.faults = append(d.faults, fault)
 }

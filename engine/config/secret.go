@@ -124,7 +124,7 @@ func (r *resolver) variables(n *Node) error {
 	n.Value = b.String()
 	if whole {
 		n.Type = typ
-		n.loose = n.plain && typ == String
+		n.loose = typ == String
 	}
 	n.plain = false
 	return nil

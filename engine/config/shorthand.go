@@ -53,8 +53,7 @@ func (r *reader) expandURL(it *item) {
 func splitURL(text string) ([4]string, error) {
 	u, err := url.Parse(text)
 	if err != nil {
-		var ue *url.Error
-		if errors.As(err, &ue) {
+		if ue, ok := errors.AsType[*url.Error](err); ok {
 			err = ue.Err
 		}
 		return [4]string{}, fmt.Errorf("invalid url: %w", err)

@@ -29,6 +29,8 @@ type Request struct {
 	BytesIn int64
 	// Turn is the handler's own, from Answer to Sent.
 	Turn any
+	// Ended is Now() when the answer was made. Writer: the handler.
+	Ended int64
 }
 
 // Handler answers the requests of the fast lane.
@@ -139,7 +141,7 @@ func (l *lane) advance(fd uintptr) bool {
 		b.at, b.end = 0, 0
 		n, err := socket.Recv(fd, b.in)
 		if err == socket.ErrAgain {
-			return !l.wait()
+			return !l.wait(pipeline.Now())
 		}
 		if err != nil {
 			return true
@@ -159,14 +161,13 @@ func (l *lane) advance(fd uintptr) bool {
 		// tell them apart. After a first request it is worth a look (clients
 		// that send one and shut down); later the sweeper finds out.
 		if n < len(b.in) && l.served > 1 {
-			return !l.wait()
+			return !l.wait(l.req.Ended)
 		}
 	}
 }
 
-// wait makes the lane idle and reports whether it may wait for more.
-func (l *lane) wait() bool {
-	now := pipeline.Now()
+// wait makes the lane idle from now and reports whether it may wait for more.
+func (l *lane) wait(now int64) bool {
 	if l.server.draining.Load() && l.poked.Load() {
 		return false // nothing came within the grace
 	}

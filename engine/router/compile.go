@@ -63,9 +63,8 @@ func (c *compiler) add(rule int, a *attributes) {
 		expr, isRegexp := strings.CutPrefix(path, "~")
 		var err error
 		if isRegexp {
-			if d.path, err = c.regexps.path(expr); err == nil {
-				d.prefixes = []string{d.path.prefix}
-			}
+			d.prefixes = make([]string, 1)
+			d.path, d.prefixes[0], err = c.regexps.path(expr)
 		} else {
 			err = validatePrefix(path)
 			d.prefixes = []string{path}

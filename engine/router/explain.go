@@ -31,6 +31,7 @@ type Mismatch struct {
 func (t *Table[T]) Explain(r *Request, limit int) []Candidate[T] {
 	var s search
 	s.begin(r, t.index.defaultPort)
+	x := explainer{index: &t.index, search: &s}
 	type verdict struct {
 		rank   uint32
 		failed []Mismatch
@@ -38,7 +39,7 @@ func (t *Table[T]) Explain(r *Request, limit int) []Candidate[T] {
 	nearest := make(map[int32]verdict, len(t.rules))
 	for rank := range t.index.entries {
 		e := &t.index.entries[rank]
-		failed := mismatches(&t.index, e, attributesOf(&t.rules[e.rule]), &s)
+		failed := x.mismatches(e, attributesOf(&t.rules[e.rule]))
 		if v, ok := nearest[e.rule]; !ok || len(failed) < len(v.failed) {
 			nearest[e.rule] = verdict{uint32(rank), failed}
 		}
@@ -66,8 +67,25 @@ func (t *Table[T]) Explain(r *Request, limit int) []Candidate[T] {
 	return candidates
 }
 
-// mismatches checks every attribute by itself.
-func mismatches(x *index, e *entry, a *attributes, s *search) []Mismatch {
+// pathMatches reports whether a value of Rule.Paths matches path.
+func (c *regexpCache) pathMatches(want string, path []byte) bool {
+	expr, isRegexp := strings.CutPrefix(want, "~")
+	if !isRegexp {
+		return bytes.HasPrefix(path, []byte(want))
+	}
+	p, prefix, err := c.path(expr)
+	return err == nil && bytes.HasPrefix(path, []byte(prefix)) && p.matched(path) >= 0
+}
+
+// explainer checks every attribute of an entry by itself.
+type explainer struct {
+	index   *index
+	search  *search
+	regexps regexpCache
+}
+
+func (x *explainer) mismatches(e *entry, a *attributes) []Mismatch {
+	s := x.search
 	if a.expression != "" {
 		return exprMismatches(a.expression, s)
 	}
@@ -77,7 +95,7 @@ func mismatches(x *index, e *entry, a *attributes, s *search) []Mismatch {
 	}
 	if e.pathIndex >= 0 {
 		path := a.paths[e.pathIndex]
-		if e.path == nil && !bytes.HasPrefix(s.path, []byte(path)) || e.path != nil && e.path.matchedAnywhere(s.path) < 0 {
+		if !x.regexps.pathMatches(path, s.path) {
 			failed = append(failed, Mismatch{"paths", string(s.path), path})
 		}
 	}
@@ -85,7 +103,7 @@ func mismatches(x *index, e *entry, a *attributes, s *search) []Mismatch {
 	if c == nil {
 		return failed
 	}
-	if c.methods != nil && !c.methods.has(s.methodNumber(x)) {
+	if c.methods != nil && !c.methods.has(s.methodNumber(x.index)) {
 		failed = append(failed, Mismatch{"methods", string(s.r.Method), orList(a.methods)})
 	}
 	for i, h := range c.headers {

@@ -66,7 +66,7 @@ func ValidateSNI(name string) error {
 func ValidatePath(path string) error {
 	if expr, ok := strings.CutPrefix(path, "~"); ok {
 		var c regexpCache
-		_, err := c.path(expr)
+		_, _, err := c.path(expr)
 		return err
 	}
 	return validatePrefix(path)

@@ -69,13 +69,13 @@ func (c *headerCondition) holds(r *Request) bool {
 	if c.present {
 		return len(values) > 0
 	}
-	if slices.ContainsFunc(values, c.has) {
-		return true
-	}
-	if len(c.regexps) == 0 {
-		return false
-	}
 	for _, v := range values {
+		if c.has(v) {
+			return true
+		}
+		if len(c.regexps) == 0 {
+			continue
+		}
 		v = r.lowered(v)
 		for _, re := range c.regexps {
 			if re.Match(v) {

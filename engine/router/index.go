@@ -150,7 +150,11 @@ func (x *index) searchTree(root uint32, s *search) {
 		if l.leastChain >= s.best {
 			return
 		}
-		if l.least < s.best {
+		switch {
+		case l.least >= s.best:
+		case l.single: // Fast path: one cache miss less than through the list.
+			x.try(l.least, s)
+		default:
 			s.prefixLen = int(l.prefixLen)
 			x.searchList(&l.entries, s)
 		}

@@ -41,7 +41,7 @@ var (
 
 	reqHosts = []string{
 		"a.com", "A.com", "b.a.com", "c.b.a.com", "a.com:8443", "b.a.com:80", "x.a.com:8443", "c.b.A.com:80", "a.org", "b.org:80",
-		"b.a.org", "", ".a.com", "com", "a.", "a.com:", "x.com", "[::1]", "[::1]:80", "a.com:99999",
+		"b.a.org", "", ".a.com", "com", "a.", "a.com:", "x.com", "[::1]", "[::1]:80", "a.com:99999", "a.x", "b.a.x:80",
 	}
 	reqPaths = []string{
 		"/", "/a", "/a/", "/ab", "/abc", "/a/b", "/a/b/", "/a/b/c", "/a/12/x", "/ab/b", "/b", "/abcdefghijklmnopqrstuvwxyz0123456789/xy",

@@ -1,6 +1,7 @@
 package router
 
 import (
+	"bytes"
 	"math/bits"
 	"slices"
 	"strings"
@@ -38,6 +39,7 @@ type leaf struct {
 	leastChain uint32 // lowest rank here and in all leaves up the chain
 	prefixLen  uint32
 	up         int32 // leaf of the longest shorter prefix, -1 at the end
+	single     bool  // entries has one rank and no branches
 	decided    bool  // the lowest rank of the chain is here and needs nothing but host and prefix
 }
 
@@ -78,7 +80,7 @@ func (t *tree) deepest(root uint32, path []byte, limit uint32) (at *node, prefix
 	size := len(path)
 	for n.least < limit {
 		if l := int(n.labelLen); l > 0 {
-			if len(path) < l || string(path[:l]) != string(n.label[:l]) {
+			if len(path) < l || !bytes.Equal(path[:l], n.label[:l]) {
 				return at, prefixLen
 			}
 			path = path[l:]
@@ -202,6 +204,7 @@ func (g *grower) leaf(ranks []uint32, prefixLen int, up int32) int32 {
 		l.leastChain = min(l.leastChain, g.leaves[up].leastChain)
 	}
 	l.decided = decided && l.leastChain == ranks[0]
+	l.single = len(entries.ranks) == 1 && len(entries.branches) == 0 && !entries.decided
 	g.leaves = append(g.leaves, l)
 	return int32(len(g.leaves) - 1)
 }

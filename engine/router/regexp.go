@@ -12,23 +12,23 @@ import (
 
 // pathRegexp is a regexp path. The literals are necessary conditions, cheap to
 // check before the regexp itself runs. The regexp leaves the leading literal out
-// where it can: what remains is often the same in many rules, compiled once, and
-// in the processor's cache.
+// where it can: what remains is often the same in many rules, shared by them, and in
+// the processor's cache.
 type pathRegexp struct {
-	tail   *regexp.Regexp // anchored at the start, matched after skip bytes
-	skip   int            // leading part of prefix that tail leaves out
-	prefix string         // every match starts with it
-	suffix string         // the path ends with it, "" if unknown
-	inside string         // longest literal elsewhere in the match, "" if none
+	tail      *regexp.Regexp // anchored at the start, matched after skip bytes
+	skip      int            // leading part of the prefix that tail leaves out
+	prefixLen int            // of the literal every match starts with
+	suffix    string         // the path ends with it, "" if unknown
+	inside    string         // longest literal elsewhere in the match, "" if none
 }
 
 // matched returns how many bytes at the start of path the regexp matches, or -1.
 // path must start with the prefix, as the radix walk has seen to.
 func (p *pathRegexp) matched(path []byte) int {
 	// Fast path: a literal is missing.
-	if len(path) < len(p.prefix)+len(p.suffix) ||
+	if len(path) < p.prefixLen+len(p.suffix) ||
 		p.suffix != "" && string(path[len(path)-len(p.suffix):]) != p.suffix ||
-		p.inside != "" && !containsString(path[len(p.prefix):], p.inside) {
+		p.inside != "" && !containsString(path[p.prefixLen:], p.inside) {
 		return -1
 	}
 	// Find is the one method that returns a position without allocating.
@@ -36,14 +36,6 @@ func (p *pathRegexp) matched(path []byte) int {
 		return p.skip + len(m)
 	}
 	return -1
-}
-
-// matchedAnywhere is matched for any path. Cold.
-func (p *pathRegexp) matchedAnywhere(path []byte) int {
-	if !bytes.HasPrefix(path, []byte(p.prefix)) {
-		return -1
-	}
-	return p.matched(path)
 }
 
 // containsString is bytes.Contains for a string that must not be copied.
@@ -60,39 +52,59 @@ func containsString(b []byte, s string) bool {
 	}
 }
 
-// regexpCache holds compiled regexps by source, so that equal ones are shared.
-type regexpCache map[string]*regexp.Regexp
+// regexpCache holds what was compiled, so that equal parts are shared.
+type regexpCache struct {
+	tails map[string]*regexp.Regexp // by source
+	paths map[pathRegexp]*pathRegexp
+}
 
-// path compiles a regexp path without its "~".
-func (c *regexpCache) path(expr string) (*pathRegexp, error) {
+// path compiles a regexp path without its "~" and returns the literal that every
+// match starts with.
+func (c *regexpCache) path(expr string) (p *pathRegexp, prefix string, err error) {
 	parsed, err := parseRegexp(expr)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	if !strings.HasPrefix(expr, "/") {
-		return nil, fmt.Errorf("path %q: should start with: / (fixed path) or ~/ (regex path)", "~"+expr)
+		return nil, "", fmt.Errorf("path %q: should start with: / (fixed path) or ~/ (regex path)", "~"+expr)
 	}
-	p := &pathRegexp{}
-	p.prefix, _ = literalPrefix(parsed)
-	p.inside, p.suffix = literalsAfter(parsed)
+	var want pathRegexp
+	prefix, _ = literalPrefix(parsed)
+	want.prefixLen = len(prefix)
+	want.inside, want.suffix = literalsAfter(parsed)
 	// The expression is known to be complete, so the group cannot be closed by it.
 	source := `\A(?:` + expr + `)`
 	if rest := withoutLiteral(parsed); rest != nil {
 		text, _ := literal(parsed.Sub[0])
-		p.skip = len(text)
+		want.skip = len(text)
 		source = `\A(?:` + rest.String() + `)`
 	}
-	if p.tail = (*c)[source]; p.tail != nil {
-		return p, nil
+	if want.tail, err = c.tail(source); err != nil {
+		return nil, "", regexpError(expr, err)
 	}
-	if p.tail, err = regexp.Compile(source); err != nil {
-		return nil, regexpError(expr, err)
+	if p = c.paths[want]; p == nil {
+		p = &want
+		if c.paths == nil {
+			c.paths = map[pathRegexp]*pathRegexp{}
+		}
+		c.paths[want] = p
 	}
-	if *c == nil {
-		*c = regexpCache{}
+	return p, prefix, nil
+}
+
+func (c *regexpCache) tail(source string) (*regexp.Regexp, error) {
+	if re := c.tails[source]; re != nil {
+		return re, nil
 	}
-	(*c)[source] = p.tail
-	return p, nil
+	re, err := regexp.Compile(source)
+	if err != nil {
+		return nil, err
+	}
+	if c.tails == nil {
+		c.tails = map[string]*regexp.Regexp{}
+	}
+	c.tails[source] = re
+	return re, nil
 }
 
 // withoutLiteral returns re without the literal it starts with, or nil if it does

@@ -90,6 +90,9 @@ func TestMatchDetails(t *testing.T) {
 	if got := m.Captures([]byte("/u/17/y")); !reflect.DeepEqual(got, want) {
 		t.Errorf("captures %+v, want %+v", got, want)
 	}
+	if re, skipped := m.Pattern(); re == nil || skipped+len(re.Find([]byte("/u/17/y")[skipped:])) != m.PathLen {
+		t.Errorf("pattern %v after %d bytes", re, skipped)
+	}
 	m = Match[int]{Value: 7, Found: true, PathLen: 9}
 	table.Match(&Request{Path: []byte("/none")}, &m)
 	if m.Found || m.Value != 0 || m.PathLen != 0 {
@@ -253,11 +256,15 @@ func TestRegexpWithoutLiteral(t *testing.T) {
 	f := func(expr, path string, want int) {
 		t.Helper()
 		var c regexpCache
-		p, err := c.path(expr)
+		p, prefix, err := c.path(expr)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := p.matchedAnywhere([]byte(path)); got != want {
+		got := -1
+		if strings.HasPrefix(path, prefix) {
+			got = p.matched([]byte(path))
+		}
+		if got != want {
 			t.Errorf("%q on %q matches %d bytes, want %d (%+v)", expr, path, got, want, p)
 		}
 		if n, ok := refPath("~"+expr, path); ok != (want >= 0) || ok && n != want {

@@ -174,19 +174,6 @@ func TestLiteral(t *testing.T) {
 	}
 }
 
-func TestAllocs(t *testing.T) {
-	x := exchange()
-	c, err := template.Compile(`$(headers.x_under or "n")$(query_params.b)$(uuid)$(timestamp)$(request_id)$(consumer_groups)` +
-		`$(remote_addr)$(latencies.request)$(status)$(uri_captures.id .. "x")$(user_id)`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	buf := c.Append(nil, x)
-	if n := testing.AllocsPerRun(100, func() { buf = c.Append(buf[:0], x) }); n != 0 {
-		t.Errorf("%v allocations", n)
-	}
-}
-
 func BenchmarkAppend(b *testing.B) {
 	x := exchange()
 	c, err := template.Compile(`$(headers["x-a"] or query_params.b or "none") $(consumer_username)`)

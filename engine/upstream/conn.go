@@ -203,11 +203,12 @@ func (c *conn) dropReader() {
 	}
 }
 
-// release gives c back for reuse. The response must have been read to its end.
-func (c *conn) release() {
+// release gives c back for reuse at now. The response must have been read to
+// its end.
+func (c *conn) release(now int64) {
 	clean := c.br == nil || c.br.Buffered() == 0
 	c.dropReader()
-	if !clean || !c.pool.put(c) {
+	if !clean || !c.pool.put(c, now) {
 		c.close()
 	}
 }

@@ -7,8 +7,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/sluice-gateway/sluice/engine/pipeline"
 )
 
 // poolSettings are what makes two pools of the same address different.
@@ -67,12 +65,11 @@ func (p *pool) get(now int64) *conn {
 	return nil
 }
 
-// put takes an idle connection back and reports whether it did.
-func (p *pool) put(c *conn) bool {
+// put takes an idle connection back at now and reports whether it did.
+func (p *pool) put(c *conn, now int64) bool {
 	if p.requestsMax > 0 && c.requests >= p.requestsMax {
 		return false
 	}
-	now := pipeline.Now()
 	c.idleFrom = now
 	p.mu.Lock()
 	if p.shut || len(p.idle) >= p.idleMax {

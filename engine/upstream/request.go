@@ -38,15 +38,20 @@ func (w *headWriter) append(dst []byte, x *pipeline.Exchange, way *Way, t *targe
 	h := &x.Ctx.Request.Header
 	dst = append(dst, h.Method()...)
 	dst = append(dst, ' ')
+	target := len(dst)
 	dst = way.rule.appendPath(dst, x)
 	if x.HasQuery {
 		dst = append(dst, '?')
 		dst = append(dst, x.Query...)
 	}
+	x.UpstreamURI = x.Hold(dst[target:])
 	dst = append(dst, " HTTP/1.1\r\nHost: "...)
-	if way.preserveHost {
+	switch {
+	case x.UpstreamHost != nil:
+		dst = append(dst, x.UpstreamHost...)
+	case way.preserveHost:
 		dst = append(dst, h.Host()...)
-	} else {
+	default:
 		dst = append(dst, t.host...)
 	}
 	dst = append(dst, "\r\nConnection: keep-alive\r\n"...)

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"io"
 	"time"
@@ -132,7 +133,7 @@ func (b *body) expectCRLF() error {
 func (b *body) finish() {
 	b.done = true
 	if b.reuse {
-		b.c.release()
+		b.c.release(pipeline.Now())
 	} else {
 		b.c.close()
 	}
@@ -149,12 +150,20 @@ func (b *body) Close() error {
 
 // readChunkSize reads the line before a chunk (RFC 9112 section 7.1).
 func readChunkSize(br *bufio.Reader) (int64, error) {
-	const digitsMax = 15 // no overflow of int64
 	line, err := br.ReadSlice('\n')
 	if err != nil {
 		return 0, errBroken
 	}
-	var size int64
+	size, ok := chunkSize(line)
+	if !ok {
+		return 0, errNotHTTP
+	}
+	return size, nil
+}
+
+// chunkSize reads the size from the line before a chunk, its LF included.
+func chunkSize(line []byte) (size int64, ok bool) {
+	const digitsMax = 15 // no overflow of int64
 	i := 0
 	for ; i < len(line); i++ {
 		d, ok := hexDigit(line[i])
@@ -163,13 +172,11 @@ func readChunkSize(br *bufio.Reader) (int64, error) {
 		}
 		size = size<<4 | d
 	}
-	if i == 0 || i > digitsMax || len(line) < 2 || line[len(line)-2] != '\r' {
-		return 0, errNotHTTP
+	if i == 0 || i > digitsMax || i == len(line) || len(line) < 2 || line[len(line)-2] != '\r' {
+		return 0, false
 	}
-	if next := line[i]; next != '\r' && next != ';' && next != ' ' && next != '\t' {
-		return 0, errNotHTTP
-	}
-	return size, nil
+	next := line[i]
+	return size, next == '\r' || next == ';' || next == ' ' || next == '\t'
 }
 
 func hexDigit(c byte) (int64, bool) {
@@ -196,4 +203,31 @@ func skipTrailer(br *bufio.Reader) error {
 		}
 	}
 	return errNotHTTP
+}
+
+// takeChunks makes a chunked body that has arrived whole, as most small ones
+// have, the buffered body of resp. Otherwise it takes nothing and returns false.
+func takeChunks(br *bufio.Reader, resp *fasthttp.Response) bool {
+	arrived, err := br.Peek(br.Buffered())
+	if err != nil || !bytes.HasSuffix(arrived, []byte("\r\n0\r\n\r\n")) && !bytes.Equal(arrived, []byte("0\r\n\r\n")) {
+		return false
+	}
+	for rest := arrived; ; {
+		line := bytes.IndexByte(rest, '\n')
+		size, ok := chunkSize(rest[:line+1])
+		rest = rest[line+1:]
+		switch {
+		case !ok || size+2 > int64(len(rest)) || rest[size] != '\r' || rest[size+1] != '\n':
+			resp.ResetBody()
+			return false
+		case size == 0 && len(rest) == 2:
+			_, err := br.Discard(len(arrived))
+			return err == nil
+		case size == 0:
+			resp.ResetBody()
+			return false // trailer fields, or more than one answer
+		}
+		resp.AppendBody(rest[:size])
+		rest = rest[size+2:]
+	}
 }

@@ -139,7 +139,10 @@ func idempotent(method []byte) bool {
 
 // try makes one attempt at t.
 func (s *Service) try(x *pipeline.Exchange, way *Way, t *target, k *call) fault {
-	started := pipeline.Now()
+	started := x.UpstreamStart
+	if len(x.Tries) > 0 {
+		started = pipeline.Now()
+	}
 	x.Tries = append(x.Tries, pipeline.Try{Target: t.address, Start: started})
 	note := &x.Tries[len(x.Tries)-1]
 	c, f := t.connect(started, idempotent(x.Method()))
@@ -195,7 +198,11 @@ func (s *Service) exchange(x *pipeline.Exchange, way *Way, t *target, c *conn, k
 			return f
 		}
 	}
-	if err := c.arm(pipeline.Now(), s.readTimeout); err != nil {
+	now := x.Tries[len(x.Tries)-1].Start
+	if stream || !c.reused {
+		now = pipeline.Now()
+	}
+	if err := c.arm(now, s.readTimeout); err != nil {
 		c.close()
 		return c.fault(err)
 	}
@@ -325,14 +332,16 @@ func (s *Service) receive(x *pipeline.Exchange, c *conn, k *call) fault {
 	switch {
 	case !hasBody(x, x.UpstreamStatus):
 		resp.SkipBody = true
-		return s.finish(c, reuse)
+		return s.finish(x, c, reuse)
 	case length >= 0 && length <= BufferedBodyMax, x.BuffersBody && length >= 0 && length <= WholeBodyMax:
 		if err := resp.ReadBody(c.br, WholeBodyMax); err != nil {
 			f := s.headFault(c, err)
 			c.close()
 			return f
 		}
-		return s.finish(c, reuse)
+		return s.finish(x, c, reuse)
+	case length == -1 && takeChunks(c.br, resp):
+		return s.finish(x, c, reuse)
 	}
 	b := &body{c: c, br: c.br, timeout: s.readTimeout, left: int64(length), reuse: reuse}
 	if length == -1 {
@@ -348,9 +357,9 @@ func (s *Service) receive(x *pipeline.Exchange, c *conn, k *call) fault {
 	return fault{}
 }
 
-func (s *Service) finish(c *conn, reuse bool) fault {
+func (s *Service) finish(x *pipeline.Exchange, c *conn, reuse bool) fault {
 	if reuse {
-		c.release()
+		c.release(x.UpstreamHeaders)
 	} else {
 		c.close()
 	}

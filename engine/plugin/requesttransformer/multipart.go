@@ -47,7 +47,10 @@ func delimiter(s, boundary []byte) (at, n int) {
 			return -1, 0
 		}
 		i += from
+		after := s[i+len(boundary):]
+		ends := len(after) > 0 && (after[0] == '\r' || after[0] == ' ' || after[0] == '\t') || bytes.HasPrefix(after, []byte("--"))
 		switch {
+		case !ends: // a longer word
 		case i == 2 && string(s[:2]) == "--":
 			return 0, 2 + len(boundary)
 		case i >= 4 && string(s[i-4:i]) == "\r\n--":

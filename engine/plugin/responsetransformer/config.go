@@ -104,6 +104,9 @@ func (c *AdvancedConfig) Check(r *config.Reporter) {
 	if len(c.Transform.Functions) > 0 {
 		r.Faultf("transform.functions", "Lua functions are not supported; use remove, rename, replace, add and append")
 	}
+	if len(c.Transform.JSON) > 0 {
+		r.Warnf("transform.json", "ignored: it names members for transform.functions")
+	}
 	c.settings().check(r)
 }
 

@@ -4,12 +4,15 @@ import "github.com/sluice-gateway/sluice/engine/template/form"
 
 // Args applies rules to a query string or form body and reports whether anything
 // changed. The result is then memory of v, in v.A, else text itself. Arguments that no rule
-// concerns keep their bytes and order.
+// concerns keep their bytes and order; a rename to nothing is none.
 func Args(text []byte, rules []Rule, v *Values) (result []byte, changed bool) {
 	for i := range rules {
 		r := &rules[i]
 		if has := form.Has(text, r.Name); has == (r.Op == Add) && r.Op != Append {
 			continue // remove, rename, replace: nothing there; add: there already
+		}
+		if r.Op == Rename && len(v.Of(r)) == 0 {
+			continue // a template that gave no name
 		}
 		// Two buffers change places: one is read while the other is written.
 		v.B = arg(v.B[:0], text, r, v)

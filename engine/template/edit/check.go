@@ -27,8 +27,10 @@ func (l *Lists) Check(r *config.Reporter, part string, nameFault func(name strin
 		for i := range settings {
 			name, value := settings[i].split()
 			err := nameFault(name)
-			if err == nil && op == "rename" && part == "headers" && template.Constant(value) {
-				err = nameFault(value)
+			if err == nil && op == "rename" && template.Constant(value) {
+				if err = NameFault(value); part == "headers" {
+					err = nameFault(value)
+				}
 			}
 			if err == nil && i < len(types) && template.Constant(value) {
 				err = types[i].fault(value)

@@ -18,7 +18,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/sluice-gateway/sluice/engine/config"
 	"github.com/sluice-gateway/sluice/engine/pipeline"
 	"github.com/sluice-gateway/sluice/engine/template"
 )
@@ -41,15 +40,12 @@ const (
 // templates. Decoding reports a text that cannot be compiled.
 type Setting string
 
-// UnmarshalNode implements config.Unmarshaler.
-func (s *Setting) UnmarshalNode(n *config.Node) error {
-	if n == nil || n.Kind != config.Scalar || n.Type == config.Null {
-		return errors.New("expected a string")
-	}
-	*s = Setting(n.Value)
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (s *Setting) UnmarshalText(text []byte) error {
+	*s = Setting(text)
 	name, value := s.split()
-	if name == "" || !strings.Contains(n.Value, ":") {
-		return errors.New("invalid value: " + strconv.Quote(n.Value) + ": expected name:value")
+	if name == "" || len(name) == len(text) {
+		return errors.New(strconv.Quote(string(text)) + ": expected name:value")
 	}
 	_, err := template.Compile(value)
 	return err
@@ -58,13 +54,10 @@ func (s *Setting) UnmarshalNode(n *config.Node) error {
 // Text is a value that may hold templates, without a name.
 type Text string
 
-// UnmarshalNode implements config.Unmarshaler.
-func (t *Text) UnmarshalNode(n *config.Node) error {
-	if n == nil || n.Kind != config.Scalar || n.Type == config.Null {
-		return errors.New("expected a string")
-	}
-	*t = Text(n.Value)
-	_, err := template.Compile(n.Value)
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (t *Text) UnmarshalText(text []byte) error {
+	*t = Text(text)
+	_, err := template.Compile(string(text))
 	return err
 }
 

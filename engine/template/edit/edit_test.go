@@ -2,6 +2,7 @@ package edit_test
 
 import (
 	"encoding/json"
+	"net/url"
 	"reflect"
 	"strings"
 	"testing"
@@ -202,26 +203,6 @@ func TestHeaders(t *testing.T) {
 	f(cookies+"X-B=3 Dyn=1 Dyn=2", "rename x-a:$('dyn')")
 }
 
-func TestAllocs(t *testing.T) {
-	x := pipelinetest.NewExchange("GET", "/?a=1&b=2", "X-A", "1")
-	templates, list := rules(t, true, "remove gone", "rename old:new", "replace a:$(uuid)", "add/number n:1", "append l:$(headers.x_a)")
-	text := []byte(`{"old":1,"a":"b","gone":{"x":[1,2,3]}}`)
-	h := &x.Ctx.Request.Header
-	names := edit.HeaderRules(list)
-	run := func() {
-		v := templates.Acquire(x)
-		edit.JSON(text, list, v)
-		edit.Args([]byte("old=1&a=2"), list, v)
-		h.Set("Old", "1")
-		edit.Headers(h, names, v)
-		v.Release()
-		h.Del("L")
-	}
-	if n := testing.AllocsPerRun(100, run); n != 0 {
-		t.Errorf("%v allocations", n)
-	}
-}
-
 func BenchmarkJSON(b *testing.B) {
 	x := pipelinetest.NewExchange("GET", "/")
 	templates, list := rules(b, true, "remove internal", "replace api_version:v2", "add gateway_timestamp:$(timestamp)")
@@ -318,6 +299,48 @@ func FuzzAppendQuoted(f *testing.F) {
 		}
 		if string(edit.AppendQuoted(nil, []byte(s))) != string(got) {
 			t.Fatalf("%q: bytes and string differ", s)
+		}
+	})
+}
+
+// FuzzArgs compares with net/url, for texts it reads.
+func FuzzArgs(f *testing.F) {
+	f.Add("a=1&b=2&a=3", "a", "x y")
+	f.Add("%61=&&b", "b", "a")
+	x := pipelinetest.NewExchange("GET", "/")
+	f.Fuzz(func(t *testing.T, text, name, value string) {
+		if _, err := url.ParseQuery(text); err != nil || name == "" || value == "" || strings.Contains(value, "$(") {
+			return
+		}
+		for _, op := range []edit.Op{edit.Remove, edit.Rename, edit.Replace, edit.Add, edit.Append} {
+			want, err := url.ParseQuery(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var templates edit.Templates
+			r, err := templates.Rule(op, name, value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			v := templates.Acquire(x)
+			out, _ := edit.Args([]byte(text), []edit.Rule{r}, v)
+			old, has := want[name]
+			switch {
+			case op == edit.Remove:
+				want.Del(name)
+			case op == edit.Rename && has:
+				want.Del(name)
+				want[value] = old
+			case op == edit.Replace && has, op == edit.Add && !has:
+				want[name] = []string{value}
+			case op == edit.Append:
+				want[name] = append(want[name], value)
+			}
+			got, err := url.ParseQuery(string(out))
+			if err != nil || !reflect.DeepEqual(got, want) {
+				t.Fatalf("%q op %d %q:%q: %q is %v (%v), want %v", text, op, name, value, out, got, err, want)
+			}
+			v.Release()
 		}
 	})
 }

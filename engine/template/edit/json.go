@@ -96,7 +96,8 @@ func Keep(text []byte, names []string, v *Values) ([]byte, bool) {
 	if text = trim(text); text[0] != '{' {
 		return nil, false
 	}
-	dst, changed := append(v.B[:0], '{'), false
+	dst, changed := v.B[:0], false
+	dst = append(dst, '{')
 	for it := (scanner{s: text, at: 1}); it.member(); {
 		kept := false
 		for _, name := range names {
@@ -107,7 +108,8 @@ func Keep(text []byte, names []string, v *Values) ([]byte, bool) {
 		}
 		changed = changed || !kept
 	}
-	v.A, v.B = append(dst, '}'), v.A
+	dst = append(dst, '}')
+	v.A, v.B = dst, v.A
 	return v.A, changed
 }
 

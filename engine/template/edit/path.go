@@ -1,6 +1,7 @@
 package edit
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -69,9 +70,10 @@ func ParsePath(text string) (Path, error) {
 // DottedPath is the path of names separated by dots, where \. is a dot within a
 // name (Kong: custom_fields_by_lua).
 func DottedPath(text string) Path {
-	var p Path
-	for _, name := range splitDots(text) {
-		p = append(p, step{key: name})
+	names := splitDots(text)
+	p := make(Path, len(names))
+	for i, name := range names {
+		p[i].key = name
 	}
 	return p
 }
@@ -215,10 +217,8 @@ func hasKey(s []byte, key string) bool {
 // keyEqual compares a quoted key with a name.
 func keyEqual[T string | []byte](quoted []byte, name T) bool {
 	raw := quoted[1 : len(quoted)-1]
-	for i := range raw {
-		if raw[i] == '\\' {
-			return unquote(quoted) == string(name)
-		}
+	if bytes.IndexByte(raw, '\\') >= 0 {
+		return unquote(quoted) == string(name)
 	}
 	return string(raw) == string(name)
 }

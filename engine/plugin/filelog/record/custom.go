@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/textproto"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -67,10 +68,8 @@ func (e *FieldError) Unwrap() error { return e.Reason }
 // CheckField says what is wrong with one entry of custom_fields_by_lua, nil if
 // nothing is.
 func CheckField(name, lua string) error {
-	for _, part := range strings.Split(strings.ReplaceAll(name, `\.`, "_"), ".") {
-		if part == "" {
-			return errors.New("empty name of a field")
-		}
+	if slices.Contains(strings.Split(strings.ReplaceAll(name, `\.`, "_"), "."), "") {
+		return errors.New("empty name of a field")
 	}
 	_, err := compileLua(lua)
 	return err
@@ -178,8 +177,8 @@ func (e *Encoder) appendCustom(dst []byte, mark int, x *pipeline.Exchange, s *sc
 		return dst
 	}
 	// Slow path: fields within the record. Each is one pass over it.
-	text := append(s.a[:0], dst[mark:]...)
-	spare := s.b
+	text, spare := s.a[:0], s.b
+	text = append(text, dst[mark:]...)
 	for i := range e.edits {
 		c := &e.edits[i]
 		value, ok := c.source.append(s.value[:0], x)

@@ -171,7 +171,7 @@ func appendRequest(dst []byte, x *pipeline.Exchange, s *scratch) []byte {
 }
 
 // appendTLS takes the state by value: fasthttp's accessor would allocate it.
-func appendTLS(dst []byte, c tls.ConnectionState) []byte { //nolint:gocritic // hugeParam: see above
+func appendTLS(dst []byte, c tls.ConnectionState) []byte {
 	version := "unknown"
 	switch c.Version {
 	case tls.VersionTLS10:
