@@ -19,7 +19,6 @@ type wire struct {
 	client   net.Conn
 	request  []byte
 	response []byte
-	size     int // of a response
 }
 
 var answer = append([]byte("HTTP/1.1 200 OK\r\nServer: service\r\nDate: Mon, 23 Nov 2026 05:00:00 GMT\r\nContent-Type: text/plain\r\nContent-Length: 1024\r\n\r\n"),

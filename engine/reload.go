@@ -63,8 +63,8 @@ func (l *Loader) content() (digest [sha256.Size]byte, err error) {
 	for _, f := range l.files {
 		b, rerr := os.ReadFile(f)
 		err = errors.Join(err, rerr)
-		fmt.Fprintf(h, "%d\n", len(b))
-		_, _ = h.Write(b) // a hash never fails
+		_, _ = fmt.Fprintf(h, "%d\n", len(b)) // a hash never fails
+		_, _ = h.Write(b)
 	}
 	h.Sum(digest[:0])
 	return digest, err

@@ -249,12 +249,15 @@ func (c checker) expression(e *Route) {
 	if flavor != "expressions" {
 		c.fault("expression", "needs gateway.router_flavor: expressions, which is %s", flavor)
 	}
-	for field, used := range map[string]bool{
-		"methods": len(e.Methods) > 0, "hosts": len(e.Hosts) > 0, "paths": len(e.Paths) > 0,
-		"headers": len(e.Headers) > 0, "snis": len(e.SNIs) > 0,
+	for _, f := range []struct {
+		name string
+		used bool
+	}{
+		{"methods", len(e.Methods) > 0}, {"hosts", len(e.Hosts) > 0}, {"paths", len(e.Paths) > 0},
+		{"headers", len(e.Headers) > 0}, {"snis", len(e.SNIs) > 0},
 	} {
-		if used {
-			c.fault(field, "cannot be set together with expression")
+		if f.used {
+			c.fault(f.name, "cannot be set together with expression")
 		}
 	}
 }

@@ -96,6 +96,14 @@ func TestFaults(t *testing.T) {
 	f(s+"- {name: r, service: s, paths: [/], https_redirect_status_code: 300}", `4:65: routes[0] "r": https_redirect_status_code: expected one of: 426, 301, 302, 307, 308`)
 	f(s+"- {name: r, service: ss, paths: [/]}", `4:22: routes[0] "r": service: invalid reference 'service: ss' (no such entry in 'services'); did you mean "s"?`)
 
+	f(s+"- {name: r, service: s, paths: [/], protocols: [tcp]}",
+		`4:3: routes[0] "r": must set one of 'sources', 'destinations' when 'protocols' is 'tcp'`,
+		`4:32: routes[0] "r": paths: cannot set 'paths' when 'protocols' is 'tcp'`)
+	f(s+"- {name: r, service: s, paths: [/], sources: [{port: 1}]}", `4:46: routes[0] "r": sources: cannot set 'sources' when 'protocols' is 'http', 'https'`)
+	f(s+"- {name: r, service: s, paths: [/], priority: 5}", `4:47: routes[0] "r": priority: needs an expression`)
+	f(s+"- {name: r, service: s, hosts: [a], expression: 'x == 1'}\ngateway: {router_flavor: expressions}", `4:32: routes[0] "r": hosts: cannot be set together with expression`)
+	f("services:\n- name: s\n  host: h\n  routes:\n  - {name: r, service: t, paths: [/]}", `5:24: services[0] "s": routes[0] "r": service: conflicts with the service it is nested in`)
+
 	// upstreams and targets
 	f("upstreams:\n- {name: 1.2.3.4}", `2:10: upstreams[0] "1.2.3.4": name: Invalid name ('1.2.3.4'); must be a hostname, not an IP address`)
 	f("upstreams:\n- {name: 'a:80'}", `2:10: upstreams[0] "a:80": name: Invalid name ('a:80'); no port allowed`)
@@ -109,6 +117,12 @@ func TestFaults(t *testing.T) {
 	f("targets:\n- {target: a}", `2:3: targets[0] "a": upstream: required field missing`)
 	f("upstreams:\n- name: u\n- name: v\ntargets:\n- target: a", `5:3: targets[0] "a": upstream: required field missing; the list on line 1 has several upstreams`)
 	f("upstreams:\n- {name: u, targets: [{target: a}, {target: 'a:8000'}]}", `2:45: upstreams[0] "u": targets[1] "a:8000": uniqueness violation: 'targets' entity with target set to 'a:8000' already declared on line 2`)
+
+	f("upstreams:\n- {name: a_b!}", `2:10: upstreams[0] "a_b!": name: Invalid name ('a_b!'); must be a valid hostname`)
+	f("upstreams:\n- {name: u, host_header: '*.a'}", `2:26: upstreams[0] "u": host_header: invalid value: *.a`)
+	f("upstreams:\n- {name: u, hash_on_cookie_path: x}", `2:34: upstreams[0] "u": hash_on_cookie_path: should start with: /`)
+	f("upstreams:\n- {name: u, hash_on: cookie, hash_on_cookie: c, hash_fallback: ip}", `2:64: upstreams[0] "u": hash_fallback: expected one of: none; hash_on is cookie`)
+	f("upstreams:\n- {name: u, targets: [{target: a, weight: 70000}]}", `2:43: upstreams[0] "u": targets[0] "a": weight: value should be between 0 and 65535`)
 
 	// consumers and credentials
 	f("consumers:\n- {tags: [a]}", `2:3: consumers[0]: at least one of these fields must be non-empty: 'username', 'custom_id'`)

@@ -87,9 +87,7 @@ func (r *reader) bindTargets(l *layer, at int) {
 }
 
 func (r *reader) bound(it, parent *item, via *child) {
-	if r.names != nil && r.names[it.identity()] == it {
-		delete(r.names, it.identity())
-	}
+	r.forget(it)
 	it.parent, it.via, it.bound = parent, via, true
 	r.remember(it)
 	r.warn(it.node.fault(it.path()+": "+via.field, fmt.Sprintf("missing; taken to be %s on line %d", parent.path(), parent.node.Line)))

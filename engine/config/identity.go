@@ -3,7 +3,7 @@ package config
 import (
 	"crypto/pbkdf2"
 	"crypto/rand"
-	"crypto/sha1" //nolint:gosec // UUIDv5 and Kong's password format are defined by it
+	"crypto/sha1" // UUIDv5 and Kong's password format are defined by it
 	"crypto/sha256"
 	"crypto/sha512"
 	"crypto/subtle"
@@ -41,7 +41,7 @@ func uuid5(ns [16]byte, name string) [16]byte {
 	buf := make([]byte, 0, 128)
 	buf = append(buf, ns[:]...)
 	buf = append(buf, name...)
-	sum := sha1.Sum(buf) //nolint:gosec // see the import
+	sum := sha1.Sum(buf) // see the import
 	var id [16]byte
 	copy(id[:], sum[:])
 	id[6] = id[6]&0x0f | 0x50
@@ -102,12 +102,12 @@ func randomToken() string {
 // password and consumer ID (Kong's format, so exports stay usable; fast to break for
 // who has the file).
 func HashPassword(password, consumerID string) string {
-	sum := sha1.Sum([]byte(password + consumerID)) //nolint:gosec // see above
+	sum := sha1.Sum([]byte(password + consumerID)) // see above
 	return hex.EncodeToString(sum[:])
 }
 
 const (
-	clientSecretPrefix = "$pbkdf2-sha512$i=10000,l=32$" //nolint:gosec // a format, not a secret
+	clientSecretPrefix = "$pbkdf2-sha512$i=10000,l=32$" // a format, not a secret
 	clientSecretRounds = 10000
 	clientSecretBytes  = 32
 )

@@ -73,20 +73,20 @@ func (r *reader) item(k *kind, n *Node, it *item) *item {
 	}
 	nested := it.take()
 	r.adapt(it)
-	if l := it.layer; l.overlay {
-		if base := r.names[it.identity()]; base != nil {
-			base.node = mergeNodes(base.node, it.node)
-			it = base
-		} else {
-			r.items = append(r.items, it)
-			r.remember(it)
-		}
+	l := it.layer
+	var base *item
+	if l.overlay {
+		base = r.base(it)
+	}
+	if base != nil {
+		base.node = mergeNodes(base.node, it.node)
+		it = base
 	} else {
 		r.items = append(r.items, it)
-		r.remember(it)
 	}
+	r.remember(it)
 	for i := range nested {
-		r.nested(it, &nested[i], it.layer)
+		r.nested(it, &nested[i], l)
 	}
 	return it
 }
@@ -159,46 +159,29 @@ func (it *item) take() []Entry {
 	return nested
 }
 
-// identity tells the entities of one kind apart when overlays are merged; "" when nothing
-// does.
-func (it *item) identity() string {
-	if id := it.node.Get("id"); id != nil && id.Value != "" {
-		if it.layer.overlay || it.kind.key == "" {
-			// An ID written on one side only must not hide that the names agree.
-			if it.text(it.kind.key) == "" {
-				return it.kind.list + "#" + id.Value
-			}
-		}
-	}
-	if it.kind.key != "" {
-		if name := it.text(it.kind.key); name != "" {
-			return it.kind.list + ":" + name
-		}
-	}
-	switch it.kind.list {
-	case "plugins":
-		return "plugins:" + strings.Join([]string{
-			it.text("name"), it.text("service"), it.text("route"), it.text("consumer"), it.text("consumer_group"), it.text("instance_name"),
-		}, "\x00")
-	case "consumers":
-		if id := it.text("custom_id"); id != "" {
-			return "consumers?" + id
-		}
-	default:
-		for _, fields := range it.kind.unique {
-			parts := make([]string, 0, len(fields))
-			for _, f := range fields {
-				parts = append(parts, it.text(f))
-			}
-			if parts[len(parts)-1] != "" {
-				return it.kind.list + ":" + strings.Join(parts, "\x00")
-			}
-		}
-	}
+// identities tell the entities of one kind apart when overlays are merged, the surest
+// first: the ID, the unique name, the other unique fields, a plugin's name and scope.
+func (it *item) identities() []string {
+	list := it.kind.list
+	var ids []string
 	if id := it.text("id"); id != "" {
-		return it.kind.list + "#" + id
+		ids = append(ids, list+"#"+id)
 	}
-	return ""
+	for _, fields := range it.kind.unique {
+		parts := make([]string, 0, len(fields))
+		for _, f := range fields {
+			parts = append(parts, it.text(f))
+		}
+		if parts[len(parts)-1] != "" {
+			ids = append(ids, list+":"+strings.Join(fields, ",")+":"+strings.Join(parts, "\x00"))
+		}
+	}
+	if list == "plugins" {
+		ids = append(ids, "plugins:"+strings.Join([]string{
+			it.text("name"), it.text("service"), it.text("route"), it.text("consumer"), it.text("consumer_group"), it.text("instance_name"),
+		}, "\x00"))
+	}
+	return ids
 }
 
 // text is what the item says in a field, as text; of a reference the name referred to.
@@ -229,12 +212,31 @@ func (r *reader) remember(it *item) {
 	if r.names == nil {
 		return
 	}
-	if id := it.identity(); id != "" {
+	for _, id := range it.identities() {
 		r.names[id] = it
 	}
-	if id := it.text("id"); id != "" {
-		r.names[it.kind.list+"#"+id] = it
+}
+
+// forget takes back what remember did.
+func (r *reader) forget(it *item) {
+	if r.names == nil {
+		return
 	}
+	for _, id := range it.identities() {
+		if r.names[id] == it {
+			delete(r.names, id)
+		}
+	}
+}
+
+// base is what an overlay's item is merged over, or nil.
+func (r *reader) base(it *item) *item {
+	for _, id := range it.identities() {
+		if base := r.names[id]; base != nil {
+			return base
+		}
+	}
+	return nil
 }
 
 // digest stands for the content of a node in IDs of entities without a name.

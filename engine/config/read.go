@@ -1,7 +1,7 @@
 package config
 
 import (
-	"crypto/md5" //nolint:gosec // identifies a text, as in Kong; protects nothing
+	"crypto/md5" // identifies a text, as in Kong; protects nothing
 	"encoding/hex"
 	"errors"
 	"fmt"

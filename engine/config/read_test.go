@@ -316,3 +316,93 @@ plugins: [{name: p, service: s, config: {a: 1, b: {c: 1, d: 2}}}, {name: p, conf
 		t.Errorf("the same file twice: %v", err)
 	}
 }
+
+// TestOverlayIdentity checks by what an overlay finds the entity it changes.
+func TestOverlayIdentity(t *testing.T) {
+	f := func(base, over, want string) {
+		t.Helper()
+		read := func(text string, overlays ...Source) *Document {
+			t.Helper()
+			d, err := Read([]Source{{Name: "base.yaml", Data: []byte(text)}}, Options{Env: noEnv, Overlays: overlays})
+			if err != nil {
+				t.Fatalf("%s\n%v", text, err)
+			}
+			return d
+		}
+		got := read(base, Source{Name: "over.yaml", Data: []byte(over)})
+		if !got.Equal(read(want)) {
+			out, err := got.Dump(DumpOptions{Secrets: true})
+			t.Errorf("%s over %s became\n%s%v", over, base, out, err)
+		}
+	}
+	const id = "11111111-1111-4111-8111-111111111111"
+	f("services: [{id: "+id+", name: a, host: h}]", "services: [{id: "+id+", name: b}]", "services: [{id: "+id+", name: b, host: h}]")
+	f("services: [{id: "+id+", name: a, host: h}]", "services: [{name: a, port: 5}]", "services: [{id: "+id+", name: a, host: h, port: 5}]")
+	f("consumers: [{custom_id: x}]", "consumers: [{custom_id: x, tags: [t]}]", "consumers: [{custom_id: x, tags: [t]}]")
+	f("upstreams: [{name: u, targets: [{id: "+id+", target: 'a:1'}]}]", "targets: [{upstream: u, target: 'a:1', weight: 5}]",
+		"upstreams: [{name: u, targets: [{id: "+id+", target: 'a:1', weight: 5}]}]")
+	f("consumers: [{username: u, keyauth_credentials: [{key: k}]}]", "consumers: [{username: u, keyauth_credentials: [{key: k, ttl: 5}, {key: l}]}]",
+		"consumers: [{username: u, keyauth_credentials: [{key: k, ttl: 5}, {key: l}]}]")
+	f("services: [{name: s, host: h, plugins: [{name: p, config: {a: 1}}]}]", "services: [{name: s, plugins: [{name: p, config: {a: null, b: 2}, enabled: false}]}]",
+		"services: [{name: s, host: h, plugins: [{name: p, config: {b: 2}, enabled: false}]}]")
+	f("plugins: [{name: p, instance_name: i}]", "plugins: [{name: p, instance_name: i, config: {a: 1}}]", "plugins: [{name: p, instance_name: i, config: {a: 1}}]")
+	f("gateway: {log_level: info, redis: {a: {host: h}}}", "gateway: {log_level: null, redis: {a: {port: 5}}}", "gateway: {redis: {a: {host: h, port: 5}}}")
+}
+
+// TestReadFiles checks files, their overlays and files that are not there.
+func TestReadFiles(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	a := write("a.yaml", "services: [{name: a, host: h}]")
+	b := write("b.json", `{"services": [{"name": "b", "host": "h"}]}`)
+	o := write("o.yaml", "services: [{name: a, port: 5}]")
+	d, err := ReadFiles([]string{a, b}, []string{o}, Options{Env: noEnv})
+	if err != nil || len(d.Services) != 2 || d.Services[0].Port != 5 {
+		t.Errorf("%+v %v", d, err)
+	}
+	_, err = ReadFiles([]string{filepath.Join(dir, "none.yaml")}, []string{filepath.Join(dir, "nor.yaml")}, Options{Env: noEnv})
+	if err == nil || err.Error() != filepath.Join(dir, "none.yaml")+": no such file or directory\n"+filepath.Join(dir, "nor.yaml")+": no such file or directory" {
+		t.Errorf("missing files: %v", err)
+	}
+}
+
+// TestHashing checks Kong's coercions between algorithm and hash_on.
+func TestHashing(t *testing.T) {
+	f := func(fields, algorithm, hashOn string) {
+		t.Helper()
+		d, fs := readText(t, "_format_version: \"3.0\"\nupstreams: [{name: u, "+fields+"}]", Options{Strict: true})
+		if fs != nil {
+			t.Error(fs)
+			return
+		}
+		if u := d.Upstreams[0]; u.Algorithm != algorithm || u.HashOn != hashOn {
+			t.Errorf("%s: got %s, %s", fields, u.Algorithm, u.HashOn)
+		}
+	}
+	f("slots: 10", "round-robin", "none")
+	f("hash_on: ip", "consistent-hashing", "ip")
+	f("algorithm: round-robin, hash_on: ip", "consistent-hashing", "ip")
+	f("algorithm: consistent-hashing, hash_on: none", "round-robin", "none")
+	f("algorithm: consistent-hashing", "consistent-hashing", "none")
+	f("algorithm: least-connections, hash_on: ip, hash_fallback: none", "least-connections", "none")
+	f("algorithm: latency, hash_on: none", "latency", "none")
+}
+
+// TestMTLSAuthority checks the two ways to name the CA of a client certificate.
+func TestMTLSAuthority(t *testing.T) {
+	const text = "_format_version: \"3.0\"\nca_certificates: [{cert: '-----BEGIN x...'}]\nconsumers: [{username: u, mtls_auth_credentials: [{subject_name: s, ca_certificate: '%'}]}]"
+	d, fs := readText(t, strings.Replace(text, "%", "-----BEGIN x...", 1), Options{})
+	if fs != nil || d.MTLSAuthCredentials[0].CACertificate != d.CACertificates[0].ID {
+		t.Errorf("by PEM: %v", fs)
+	}
+	if _, fs = readText(t, strings.Replace(text, "%", "other", 1), Options{}); !strings.Contains(messages(fs), "invalid reference (no such entry in 'ca_certificates')") {
+		t.Errorf("by an unknown ID: %v", fs)
+	}
+}

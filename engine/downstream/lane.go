@@ -13,6 +13,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/sluice-gateway/sluice/engine/framing"
 	"github.com/sluice-gateway/sluice/engine/pipeline"
 	"github.com/sluice-gateway/sluice/engine/socket"
 )
@@ -275,18 +276,17 @@ var streamBuffers = sync.Pool{New: func() any { b := make([]byte, 32<<10); retur
 // length is unknown. If the service breaks off, the connection must be cut: an
 // error says so.
 func (l *lane) sendStream(resp *fasthttp.Response) (sent int64, err error) {
-	const frame = 10
 	bp := streamBuffers.Get().(*[]byte)
 	defer streamBuffers.Put(bp)
 	buf := *bp
 	chunked := resp.Header.ContentLength() < 0
 	body := resp.BodyStream()
 	for !l.ctx.IsHead() {
-		n, rerr := body.Read(buf[frame : len(buf)-2])
+		n, rerr := body.Read(buf[framing.ChunkHead : len(buf)-framing.ChunkTail])
 		if n > 0 {
-			out := buf[frame : frame+n]
+			out := buf[framing.ChunkHead : framing.ChunkHead+n]
 			if chunked {
-				out = frameChunk(buf, frame, n)
+				out = framing.Chunk(buf, n)
 			}
 			m, werr := l.writeSlow(out)
 			sent += m
@@ -298,7 +298,7 @@ func (l *lane) sendStream(resp *fasthttp.Response) (sent int64, err error) {
 		if rerr == io.EOF {
 			if chunked {
 				var m int64
-				m, err = l.writeSlow([]byte("0\r\n\r\n"))
+				m, err = l.writeSlow([]byte(framing.LastChunk))
 				sent += m
 			}
 			break
@@ -309,18 +309,4 @@ func (l *lane) sendStream(resp *fasthttp.Response) (sent int64, err error) {
 		}
 	}
 	return sent, errors.Join(err, resp.CloseBodyStream())
-}
-
-// frameChunk puts the size line before and the CRLF after the n bytes at
-// buf[at:] and returns the whole (RFC 9112 section 7.1).
-func frameChunk(buf []byte, at, n int) []byte {
-	end := at + n
-	buf[end], buf[end+1] = '\r', '\n'
-	i := at - 2
-	buf[i], buf[i+1] = '\r', '\n'
-	for size := n; size > 0; size >>= 4 {
-		i--
-		buf[i] = "0123456789abcdef"[size&15]
-	}
-	return buf[i : end+2]
 }

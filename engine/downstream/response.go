@@ -12,7 +12,7 @@ import (
 type responseWriter struct {
 	dst   []byte
 	bare  bool // no body may follow: the service's Content-Length stays
-	visit func(key, value []byte)
+	visit func(key, value []byte) bool
 }
 
 // statusLines has the whole status line of the usual statuses, by status.
@@ -35,7 +35,7 @@ func (w *responseWriter) append(dst []byte, ctx *fasthttp.RequestCtx, closing bo
 	forbidden := status == http.StatusNoContent || status == http.StatusNotModified || status < 200
 	w.bare = forbidden || ctx.IsHead()
 	w.dst = dst
-	h.VisitAll(w.visit)
+	h.All()(w.visit)
 	dst, w.dst = w.dst, nil
 	stream := resp.IsBodyStream()
 	var body []byte
@@ -79,14 +79,15 @@ func appendLength(dst []byte, n int) []byte {
 }
 
 // field writes one field, but for those that frame the message.
-func (w *responseWriter) field(key, value []byte) {
+func (w *responseWriter) field(key, value []byte) bool {
 	switch string(key) {
 	case "Content-Length":
 		if !w.bare {
-			return
+			return true
 		}
 	case "Transfer-Encoding", "Connection":
-		return
+		return true
 	}
 	w.dst = append(append(append(append(w.dst, key...), ": "...), value...), '\r', '\n')
+	return true
 }

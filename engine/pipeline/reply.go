@@ -3,6 +3,7 @@ package pipeline
 import (
 	"bytes"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -82,7 +83,7 @@ func NewRawReply(status int, contentType string, body []byte) *Reply {
 // With returns a copy of r with one more header; name in canonical form.
 func (r *Reply) With(name, value string) *Reply {
 	c := *r
-	c.headers = append(c.headers[:len(c.headers):len(c.headers)], header{name, value})
+	c.headers = append(slices.Clip(c.headers), header{name, value})
 	return &c
 }
 
@@ -254,7 +255,7 @@ func renderForm(i int, template, message string) form {
 func escape(i int, s string) string {
 	switch i {
 	case formJSON:
-		quoted, _ := json.MarshalNoEscape(s) // a string always marshals
+		quoted, _ := json.MarshalWithOption(s, json.DisableHTMLEscape()) // a string always marshals
 		return string(quoted[1 : len(quoted)-1])
 	case formXML, formHTML:
 		return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;").Replace(s)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/sluice-gateway/sluice/engine/config"
@@ -171,7 +172,8 @@ func (o *Opener) tlsConfig(e *config.Service) (*tls.Config, string, error) {
 	if net.ParseIP(e.Host) != nil && !verify {
 		c.ServerName = ""
 	}
-	key := fmt.Sprintf("%s/%t", c.ServerName, verify)
+	var key strings.Builder
+	fmt.Fprintf(&key, "%s/%t", c.ServerName, verify)
 	for _, id := range e.CACertificates {
 		ca := o.cas[id]
 		if ca == nil {
@@ -183,7 +185,7 @@ func (o *Opener) tlsConfig(e *config.Service) (*tls.Config, string, error) {
 		if !c.RootCAs.AppendCertsFromPEM([]byte(ca.Cert)) {
 			return nil, "", fmt.Errorf("ca_certificates: %q holds no certificate", id)
 		}
-		key += "/ca:" + ca.ID + ca.CertDigest
+		key.WriteString("/ca:" + ca.ID + ca.CertDigest)
 	}
 	if e.ClientCertificate != "" {
 		cert := o.certs[e.ClientCertificate]
@@ -195,9 +197,9 @@ func (o *Opener) tlsConfig(e *config.Service) (*tls.Config, string, error) {
 			return nil, "", fmt.Errorf("client_certificate %q: %w", e.ClientCertificate, err)
 		}
 		c.Certificates = []tls.Certificate{pair}
-		key += "/cert:" + cert.ID + string(pair.Leaf.Signature)
+		key.WriteString("/cert:" + cert.ID + string(pair.Leaf.Signature))
 	}
-	return c, key, nil
+	return c, key.String(), nil
 }
 
 func (o *Opener) pool(s poolSettings) (*pool, error) {

@@ -41,28 +41,22 @@ func newPool(s poolSettings) *pool { return &pool{poolSettings: s} }
 // get returns an idle connection or nil.
 func (p *pool) get(now int64) *conn {
 	p.mu.Lock()
-	for len(p.idle) > 0 {
-		last := len(p.idle) - 1
-		c := p.idle[last]
-		p.idle[last] = nil
-		p.idle = p.idle[:last]
-		if now-c.idleFrom < int64(p.idleTimeout) {
-			p.mu.Unlock()
-			c.reused = true
-			return c
-		}
-		// This and all below it are too old.
-		stale := append([]*conn{c}, p.idle...)
-		clear(p.idle)
-		p.idle = p.idle[:0]
+	last := len(p.idle) - 1
+	if last < 0 {
 		p.mu.Unlock()
-		for _, c := range stale {
-			c.close()
-		}
 		return nil
 	}
+	c := p.idle[last]
+	if now-c.idleFrom >= int64(p.idleTimeout) {
+		p.mu.Unlock()
+		p.Prune(now) // the newest is too old, so all are
+		return nil
+	}
+	p.idle[last] = nil
+	p.idle = p.idle[:last]
 	p.mu.Unlock()
-	return nil
+	c.reused = true
+	return c
 }
 
 // put takes an idle connection back at now and reports whether it did.

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"slices"
 	"strconv"
 
 	"github.com/valyala/fasthttp"
@@ -28,7 +29,7 @@ type headWriter struct {
 	dst   []byte
 	seen  seen
 	x     *pipeline.Exchange
-	visit func(key, value []byte) // w.field, bound once
+	visit func(key, value []byte) bool // w.field, bound once
 }
 
 // append appends the head of x's request for t to dst, without the empty line
@@ -56,7 +57,7 @@ func (w *headWriter) append(dst []byte, x *pipeline.Exchange, way *Way, t *targe
 	}
 	dst = append(dst, "\r\nConnection: keep-alive\r\n"...)
 	w.dst = dst
-	h.VisitAll(w.visit)
+	h.All()(w.visit)
 	w.forwarding(way)
 	dst, w.dst, w.x = w.dst, nil, nil
 	return dst
@@ -65,14 +66,14 @@ func (w *headWriter) append(dst []byte, x *pipeline.Exchange, way *Way, t *targe
 // field writes one field of the client's request, leaving out what belongs to
 // this connection (RFC 9110 section 7.6.1) or is written by append itself.
 // Keys come in canonical form.
-func (w *headWriter) field(key, value []byte) {
+func (w *headWriter) field(key, value []byte) bool {
 	switch string(key) {
 	case "Host", "Connection", "Keep-Alive", "Proxy-Connection", "Proxy", "Transfer-Encoding", "Trailer",
 		"Upgrade", "Http2-Settings", "Expect", "Content-Length", "X-Real-Ip", "X-Kong-Request-Id":
-		return
+		return true
 	case "Te":
 		if string(value) != "trailers" {
-			return
+			return true
 		}
 	case "X-Forwarded-For":
 		if w.seen&seenFor == 0 {
@@ -81,7 +82,7 @@ func (w *headWriter) field(key, value []byte) {
 			w.dst = append(w.dst, ", "...)
 			w.dst = appendAddr(w.dst, w.x)
 			w.dst = append(w.dst, '\r', '\n')
-			return
+			return true
 		}
 	case "X-Forwarded-Proto":
 		w.seen |= seenProto
@@ -98,10 +99,11 @@ func (w *headWriter) field(key, value []byte) {
 			w.seen |= seenVia
 			w.dst = append(append(w.dst, "Via: "...), value...)
 			w.dst = append(w.dst, ", 1.1 sluice\r\n"...)
-			return
+			return true
 		}
 	}
 	w.dst = append(append(append(append(w.dst, key...), ": "...), value...), '\r', '\n')
+	return true
 }
 
 // forwarding writes the fields that tell the service about the client.
@@ -155,8 +157,8 @@ func appendAddr(dst []byte, x *pipeline.Exchange) []byte {
 
 // withoutPort returns host without ":port"; an IPv6 literal keeps its brackets.
 func withoutPort(host []byte) []byte {
-	for i := len(host) - 1; i >= 0; i-- {
-		switch c := host[i]; {
+	for i, c := range slices.Backward(host) {
+		switch {
 		case c == ':':
 			return host[:i]
 		case c < '0' || c > '9':

@@ -10,6 +10,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/sluice-gateway/sluice/engine/framing"
 	"github.com/sluice-gateway/sluice/engine/pipeline"
 	"github.com/sluice-gateway/sluice/lb"
 )
@@ -231,10 +232,10 @@ func (s *Service) sendStream(x *pipeline.Exchange, c *conn, length int) fault {
 	}
 	body := &clientBody{Reader: x.Ctx.RequestBodyStream(), conn: x.Ctx.Conn(), timeout: s.clientTimeout}
 	err := copyBody(c, body, length < 0, s)
-	switch {
-	case err == nil:
+	switch err {
+	case nil:
 		return fault{}
-	case err == errTooBig:
+	case errTooBig:
 		return fault{kind: KindClientTooBig, sent: true, err: err}
 	}
 	if w, ok := err.(writeError); ok {
@@ -272,20 +273,19 @@ var copyBuffers = sync.Pool{New: func() any { b := make([]byte, 32<<10); return 
 
 // copyBody writes body to c, in chunks if chunked, counting against bodyMax.
 func copyBody(c *conn, body io.Reader, chunked bool, s *Service) error {
-	const frame = 10 // hex digits and CRLF before a chunk; CRLF after
 	bp := copyBuffers.Get().(*[]byte)
 	defer copyBuffers.Put(bp)
 	buf := *bp
 	var total int64
 	for {
-		n, err := body.Read(buf[frame : len(buf)-2])
+		n, err := body.Read(buf[framing.ChunkHead : len(buf)-framing.ChunkTail])
 		if n > 0 {
 			if total += int64(n); s.bodyMax > 0 && total > s.bodyMax {
 				return errTooBig
 			}
-			out := buf[frame : frame+n]
+			out := buf[framing.ChunkHead : framing.ChunkHead+n]
 			if chunked {
-				out = frameChunk(buf, frame, n)
+				out = framing.Chunk(buf, n)
 			}
 			if werr := c.write(out, s.writeTimeout); werr != nil {
 				return writeError{werr}
@@ -295,7 +295,7 @@ func copyBody(c *conn, body io.Reader, chunked bool, s *Service) error {
 			if !chunked {
 				return nil
 			}
-			if werr := c.write([]byte("0\r\n\r\n"), s.writeTimeout); werr != nil {
+			if werr := c.write([]byte(framing.LastChunk), s.writeTimeout); werr != nil {
 				return writeError{werr}
 			}
 			return nil
@@ -304,20 +304,6 @@ func copyBody(c *conn, body io.Reader, chunked bool, s *Service) error {
 			return err
 		}
 	}
-}
-
-// frameChunk puts the size line before and the CRLF after the n bytes at
-// buf[at:] and returns the whole.
-func frameChunk(buf []byte, at, n int) []byte {
-	end := at + n
-	buf[end], buf[end+1] = '\r', '\n'
-	i := at - 2
-	buf[i], buf[i+1] = '\r', '\n'
-	for size := n; size > 0; size >>= 4 {
-		i--
-		buf[i] = "0123456789abcdef"[size&15]
-	}
-	return buf[i : end+2]
 }
 
 // receive takes over the response whose header has been read.
@@ -394,10 +380,10 @@ var hopFields = [...]string{"Connection", "Keep-Alive", "Proxy-Connection", "Tra
 type hopStripper struct {
 	found uint8  // bit i: hopFields[i]
 	named []byte // value of the Connection field
-	visit func(key, value []byte)
+	visit func(key, value []byte) bool
 }
 
-func (s *hopStripper) field(key, value []byte) {
+func (s *hopStripper) field(key, value []byte) bool {
 	switch string(key) {
 	case "Connection":
 		s.found |= 1 << 0
@@ -415,11 +401,12 @@ func (s *hopStripper) field(key, value []byte) {
 	case "Te":
 		s.found |= 1 << 6
 	}
+	return true
 }
 
 func (s *hopStripper) clean(h *fasthttp.ResponseHeader) {
 	s.found, s.named = 0, s.named[:0]
-	h.VisitAll(s.visit)
+	h.All()(s.visit)
 	if s.found == 0 {
 		return
 	}
