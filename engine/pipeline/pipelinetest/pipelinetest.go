@@ -141,6 +141,17 @@ func (g *Gateway) Serve(x *pipeline.Exchange) {
 	g.Chain.Log(x)
 }
 
+// Again makes x ready to be served once more: the same request, no answer yet.
+// Headers that hooks added to the request stay.
+func (g *Gateway) Again(x *pipeline.Exchange) {
+	was := *x
+	x.Reset()
+	x.Ctx, x.Path, x.Query, x.HasQuery = was.Ctx, was.Path, was.Query, was.HasQuery
+	x.ClientIP, x.PeerIP, x.Start, x.RequestID, x.Errors = was.ClientIP, was.PeerIP, was.Start, was.RequestID, was.Errors
+	x.Route, x.RouteIndex, x.Service = was.Route, was.RouteIndex, was.Service
+	pipeline.ClearResponse(&x.Ctx.Response)
+}
+
 // Allocs fails the test if the gateway allocates on the path of x. x is served
 // again and again; prepare puts its request back into shape before each run.
 func (g *Gateway) Allocs(x *pipeline.Exchange, prepare func(x *pipeline.Exchange)) {
