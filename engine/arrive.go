@@ -92,6 +92,9 @@ func (e *Engine) readTarget(x *exchange) bool {
 	if bytes.IndexByte(uri, '#') >= 0 {
 		return false // a fragment is never sent (RFC 9112 section 3.2)
 	}
+	if (bytes.IndexByte(path, '%') >= 0 || bytes.IndexByte(path, '\\') >= 0) && router.Ambiguities(path)&refusedPaths != 0 {
+		return false
+	}
 	normal, err := router.NormalizePath(x.path[:0], path)
 	if err != nil {
 		return false
@@ -102,6 +105,12 @@ func (e *Engine) readTarget(x *exchange) bool {
 	x.Path = normal
 	return len(normal) > 0
 }
+
+// refusedPaths is what a path may not have, because services are known to read
+// it in more than one way: a backslash, and escaped control characters. Escaped
+// slashes and delimiters and doubly escaped bytes have one canonical form here
+// (they stay as they are) and are used by real APIs; Kong passes them on too.
+const refusedPaths = router.Backslash | router.EncodedControl
 
 // originForm turns an absolute-form target into the path it names. Its host
 // must be the Host field's (RFC 9112 section 3.2.2 lets the target win; two

@@ -28,7 +28,7 @@ var arrows = map[string][]string{
 	"engine/template/edit":         {"engine/config", "engine/pipeline", "engine/template", "engine/template/form"},
 	"engine/template/form":         {},
 	"engine/downstream":            {"engine/framing", "engine/pipeline", "engine/socket"},
-	"engine/upstream":              {"engine/config", "engine/framing", "engine/pipeline", "engine/socket", "lb"},
+	"engine/upstream":              {"engine/config", "engine/framing", "engine/pipeline", "engine/router", "engine/socket", "lb"},
 	"engine/plugin/*":              {"engine/config", "engine/pipeline", "engine/template", "engine/template/edit", "engine/template/form", "limiter"},
 	"engine/plugin":                {"engine/pipeline", "engine/plugin/*"},
 	"engine/snapshot":              {"engine/config", "engine/pipeline", "engine/router", "engine/upstream"},

@@ -43,6 +43,10 @@ func TestMalformedRequestsAreRefused(t *testing.T) {
 	// 1. Paths that could read differently at the service.
 	f("encoded NUL", "GET /a%00b HTTP/1.1\r\nHost: a\r\n\r\n")
 	f("broken escape", "GET /a%zz HTTP/1.1\r\nHost: a\r\n\r\n")
+	f("encoded line break", "GET /a%0d%0aX-Evil:%201 HTTP/1.1\r\nHost: a\r\n\r\n")
+	f("encoded tab", "GET /a%09b HTTP/1.1\r\nHost: a\r\n\r\n")
+	f("backslash", "GET /a\\b HTTP/1.1\r\nHost: a\r\n\r\n")
+	f("encoded backslash", "GET /a%5cb HTTP/1.1\r\nHost: a\r\n\r\n")
 	f("fragment", "GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n")
 	// 2. Userinfo in Host would become an Authorization field.
 	f("userinfo in host", "GET / HTTP/1.1\r\nHost: user:pass@a\r\n\r\n")
@@ -92,6 +96,9 @@ func TestPathIsForwardedInCanonicalForm(t *testing.T) {
 	f("/a/./b/../c", "/a/c")
 	f("/%61", "/a")
 	f("/a%2fb", "/a%2Fb")
+	f("/a%20b", "/a%20b")
+	f("/%c3%a9%22%7c", "/%C3%A9%22%7C")
+	f("/a%252fb", "/a%252fb")
 	f("/a?", "/a?")
 	f("/a?b=c&d=%20e", "/a?b=c&d=%20e")
 	f("/a?b=/../c", "/a?b=/../c")

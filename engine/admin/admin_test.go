@@ -566,3 +566,17 @@ plugins: [{name: key-auth}]
 		t.Errorf("lists %v, want %v", names, want)
 	}
 }
+
+func TestFaultsOf(t *testing.T) {
+	a := config.Faults{{File: "f", Line: 1, Message: "one"}, {File: "f", Line: 2, Message: "two"}}
+	f := func(err error, want string) {
+		t.Helper()
+		if got := admin.FaultsOf(err).Error(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	f(a, "f:1: one\nf:2: two")
+	f(fmt.Errorf("wrapped: %w", a), "f:1: one\nf:2: two")
+	f(errors.New("plain\nlines"), "plain\nlines")
+	f(errors.Join(errors.New("before"), fmt.Errorf("x: %w", a), errors.Join(errors.New("after"))), "before\nf:1: one\nf:2: two\nafter")
+}

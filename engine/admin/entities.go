@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"maps"
 	"reflect"
 	"strings"
 
@@ -41,15 +42,20 @@ func entities(d *config.Document) map[string]map[string]any {
 	v := reflect.ValueOf(d).Elem()
 	for i := range v.NumField() {
 		name, ok := listNames[v.Type().Field(i).Name]
-		if !ok || v.Field(i).Len() == 0 {
+		if !ok {
 			continue
 		}
 		byID := make(map[string]any, v.Field(i).Len())
 		for j := range v.Field(i).Len() {
 			e := v.Field(i).Index(j).Elem()
+			if s, ok := reflect.TypeAssert[config.Service](e); ok && s.Builtin {
+				continue // in no file: made for the routes that name it
+			}
 			byID[e.FieldByName("ID").String()] = record(e)
 		}
-		all[name] = byID
+		if len(byID) > 0 {
+			all[name] = byID
+		}
 	}
 	return all
 }
@@ -61,9 +67,7 @@ func record(v reflect.Value) map[string]any {
 	for i := range v.NumField() {
 		f := v.Type().Field(i)
 		if f.Anonymous {
-			for key, value := range record(v.Field(i)) {
-				out[key] = value
-			}
+			maps.Copy(out, record(v.Field(i)))
 			continue
 		}
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
@@ -85,7 +89,7 @@ func record(v reflect.Value) map[string]any {
 func plain(v reflect.Value) any {
 	switch v.Kind() {
 	case reflect.Pointer:
-		if n, ok := v.Interface().(*config.Node); ok {
+		if n, ok := reflect.TypeAssert[*config.Node](v); ok {
 			return n.Any()
 		}
 		if v.IsNil() {

@@ -39,7 +39,7 @@ type faultAt struct {
 // entities of flattened errors; nil leaves errors as a tree.
 func describe(err error, root *config.Node) *invalidDocument {
 	b := &invalidDocument{Code: codeInvalidDocument, Name: "invalid declarative configuration", Fields: &faultTree{}}
-	faults := faultsOf(err)
+	faults := FaultsOf(err)
 	whole := &faultTree{}
 	flat := map[string]int{} // path of an entity → place in b.Flattened
 	for i := range faults {
@@ -55,17 +55,31 @@ func describe(err error, root *config.Node) *invalidDocument {
 	return b
 }
 
-// faultsOf are the faults in err. What is no config.Fault, such as what a
-// compiled document was refused for, becomes one without a path a line.
-func faultsOf(err error) config.Faults {
+// FaultsOf returns every fault in err, which may join several errors. What is no
+// config.Fault, such as what a document is refused for when it is compiled,
+// becomes one without a place for each of its lines.
+func FaultsOf(err error) config.Faults {
+	if faults, ok := errors.AsType[config.Faults](err); ok && !isJoin(err) {
+		return faults
+	}
 	var faults config.Faults
-	if errors.As(err, &faults) {
+	if isJoin(err) {
+		for _, part := range err.(interface{ Unwrap() []error }).Unwrap() {
+			faults = append(faults, FaultsOf(part)...)
+		}
 		return faults
 	}
 	for line := range strings.Lines(err.Error()) {
 		faults = append(faults, config.Fault{Message: strings.TrimSuffix(line, "\n")})
 	}
 	return faults
+}
+
+// isJoin reports whether err is several errors rather than several faults.
+func isJoin(err error) bool {
+	_, faults := err.(config.Faults)
+	_, joined := err.(interface{ Unwrap() []error })
+	return joined && !faults
 }
 
 // step is one step of a fault's path: a key, or an index with the name of the

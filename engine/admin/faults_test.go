@@ -62,8 +62,7 @@ func FuzzParsePath(f *testing.F) {
 func TestListNames(t *testing.T) {
 	d := reflect.TypeFor[config.Document]()
 	n := 0
-	for i := range d.NumField() {
-		f := d.Field(i)
+	for f := range d.Fields() {
 		if f.Type.Kind() != reflect.Slice || f.Type.Elem().Kind() != reflect.Pointer {
 			continue
 		}

@@ -74,17 +74,17 @@ func (c checker) sameScope(p *Plugin) {
 		return
 	}
 	if c.r.options.Strict {
-		c.fault("name", "uniqueness violation: 'plugins' entity with name set to '%s' already declared for this scope on line %d", p.Name, first.node.Line)
+		c.fault("name", "uniqueness violation: 'plugins' entity with name set to '%s' already declared for this scope %s", p.Name, first.where(c.it))
 		return
 	}
-	c.warn("name", "second instance for this scope, first on line %d; both apply", first.node.Line)
+	c.warn("name", "second instance for this scope, first %s; both apply", first.where(c.it))
 }
 
 func (c checker) instanceName(p *Plugin) {
 	ix := c.r.index[c.it.kind]
 	key := "instance\x00" + p.InstanceName
 	if first := ix.byKey[key]; first != nil {
-		c.fault("instance_name", "uniqueness violation: 'plugins' entity with instance_name set to '%s' already declared on line %d", p.InstanceName, first.node.Line)
+		c.fault("instance_name", "uniqueness violation: 'plugins' entity with instance_name set to '%s' already declared %s", p.InstanceName, first.where(c.it))
 		return
 	}
 	ix.byKey[key] = c.it

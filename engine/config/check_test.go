@@ -134,7 +134,8 @@ func TestFaults(t *testing.T) {
 	f("consumers:\n- username: a\n  oauth2_credentials: [{name: n, client_id: i, client_secret: s, redirect_uris: ['x', 'https://a/#f']}]",
 		`3:82: consumers[0] "a": oauth2_credentials[0] "n": redirect_uris[0]: cannot parse 'x': expected an absolute URI`,
 		`3:87: consumers[0] "a": oauth2_credentials[0] "n": redirect_uris[1]: fragment not allowed in 'https://a/#f'`)
-	f("consumers:\n- username: alice\nacls:\n- {consumer: alcie, group: g}", `4:14: acls[0]: consumer: invalid reference 'consumer: alcie' (no such entry in 'consumers'); did you mean "alice"?`)
+	f("consumers:\n- username: alice\nplugins:\n- {name: p, consumer: alcie}", `4:23: plugins[0] "p": consumer: invalid reference 'consumer: alcie' (no such entry in 'consumers'); did you mean "alice"?`)
+	f("services:\n- {id: a, host: h}\n- {id: a, host: h}", `3:8: services[1]: uniqueness violation: 'services' entity with primary key set to 'a' already declared on line 2`)
 
 	// plugins
 	f("consumers:\n- username: a\n  plugins: [{name: key-auth}]", `3:13: consumers[0] "a": plugins[0] "key-auth": consumer: value must be null`)

@@ -22,10 +22,11 @@
 // Options.Strict follows Kong's own rules. Otherwise reading is friendly: singular keys,
 // repeated top-level lists, routes and targets standing next to what they belong to, a
 // single value for a list and a few more are read as what they must mean, each with one
-// warning naming the line. A reference to what the document does not declare is a fault
-// when a declared name is near it, as for any typing error; else the document is taken
-// for a part of a larger one, with a warning: a plugin scoped to nothing is left out,
-// a route without its service answers 503. Strictly every such reference is a fault.
+// warning naming the line. A credential makes the consumer it names. Any other reference
+// to what the document does not declare is a fault when a declared name is near it, as
+// for a typing error; else the document is taken for a part of a larger one, with a
+// warning: a plugin scoped to nothing is left out, a route without its service answers
+// 503. Strictly every such reference is a fault.
 //
 // # Settings of plugins
 //
@@ -40,8 +41,8 @@
 // million consumers with a nested key each (98 MB) into its tree takes 6.4 s and 1.7 GB
 // on a 2-core machine; goccy/go-yaml 1.19.2 takes 20 s and 4.5 GB for its tree of the
 // same, more than the whole load may. Since files are cut into pieces read in parallel
-// (parse_pieces.go), the reader's tree never exists as a whole: BenchmarkLoadMillionConsumers,
-// which has 100,000 routes besides, measures seconds and peak memory of everything.
-// JSON has a reader of its own, which is smaller than adapting another would be and
-// keeps lines and columns.
+// (parse_pieces.go), the reader's tree never exists as a whole. All of Read, with 100,000
+// routes besides, takes 13 s and 2.1 GB (BenchmarkLoadMillionConsumers, busy machine).
+// JSON has a reader of its own, which keeps lines and columns: the same million consumers
+// as JSON take it 1.3 s, where the YAML reader, which could read them too, takes 7.7 s.
 package config

@@ -227,3 +227,15 @@ func FuzzRead(f *testing.F) {
 		roundTrip(t, d, DumpOptions{Format: "json", Defaults: true, IDs: true})
 	})
 }
+
+// TestEntityNode checks single entities as answers show them.
+func TestEntityNode(t *testing.T) {
+	d, fs := readText(t, "services: [{name: s, host: h}]\nroutes: [{name: r, service: s, paths: [/]}]\n_format_version: \"3.0\"", Options{})
+	if fs != nil {
+		t.Fatal(fs)
+	}
+	n := d.EntityNode(d.Routes[0], DumpOptions{IDs: true})
+	if got, want := string(n.AppendJSON(nil)), `{"id":"`+EntityID("routes", "r")+`","name":"r","service":"`+EntityID("services", "s")+`","paths":["/"]}`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}

@@ -168,7 +168,7 @@ func (r *reader) identify(it *item) {
 		}
 		if first := ix.byID[*id]; first != nil {
 			r.fault(it.node.Get("id").fault(it.path(), fmt.Sprintf(
-				"uniqueness violation: '%s' entity with primary key set to '%s' already declared on line %d", it.kind.list, *id, first.node.Line)))
+				"uniqueness violation: '%s' entity with primary key set to '%s' already declared %s", it.kind.list, *id, first.where(it))))
 		}
 	} else {
 		*id = EntityID(it.kind.list, r.idKey(it))
@@ -301,7 +301,7 @@ func (r *reader) dangling(it *item, f *field, text string) *item {
 		it.entity.(*Plugin).Consumer = ""
 		it.entity.(*Plugin).ConsumerGroup = *group.id()
 		return group
-	case f.ref == "consumers" && it.kind.list != "plugins" && fault.Near == "":
+	case f.ref == "consumers" && it.kind.list != "plugins":
 		fault.Message = fmt.Sprintf("consumer %q is not declared; made with this credential", text)
 		r.warn(fault)
 		return r.declare("consumers", text, it, &Consumer{ID: EntityID("consumers", text), Username: text})
@@ -400,7 +400,7 @@ func (r *reader) checkUnique(it *item) {
 			value = redacted
 		}
 		r.fault(it.node.nearest(fields[len(fields)-1]).fault(it.path(), fmt.Sprintf(
-			"uniqueness violation: '%s' entity with %s set to '%s' already declared on line %d",
-			it.kind.list, fields[len(fields)-1], value, first.node.Line)))
+			"uniqueness violation: '%s' entity with %s set to '%s' already declared %s",
+			it.kind.list, fields[len(fields)-1], value, first.where(it))))
 	}
 }

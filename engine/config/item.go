@@ -39,6 +39,15 @@ func (it *item) path() string {
 	return path
 }
 
+// where is the line of an item as seen from another: with the file, if that differs.
+func (it *item) where(from *item) string {
+	p := it.node.Pos()
+	if p.File == from.node.Pos().File {
+		return "on line " + strconv.Itoa(p.Line)
+	}
+	return "at " + p.File + ":" + strconv.Itoa(p.Line)
+}
+
 // flatten makes the items of a layer.
 func (r *reader) flatten(l *layer) {
 	written := map[*kind]int{} // repeated lists count on

@@ -140,6 +140,10 @@ func TestFriendly(t *testing.T) {
 		`"consumers":[{"username":"bob"}],"keyauth_credentials":[{"id":"`+EntityID("keyauth_credentials", "keyauth_credentials:*:k")+`","consumer":"bob","key":"k"}]`,
 		`2:14: keyauth_credentials[0]: consumer: consumer "bob" is not declared; made with this credential`,
 		`2:14: keyauth_credentials[0]: consumer: invalid reference 'consumer: bob' (no such entry in 'consumers')`)
+	f("consumers:\n- username: alice\nacls:\n- {consumer: alcie, group: g}",
+		`"consumers":[{"username":"alice"},{"username":"alcie"}],"acls":[{"id":"`+EntityID("acls", "acls:*:alcie:g")+`","consumer":"alcie","group":"g"}]`,
+		`4:14: acls[0]: consumer: consumer "alcie" is not declared; made with this credential; did you mean "alice"?`,
+		`4:14: acls[0]: consumer: invalid reference 'consumer: alcie' (no such entry in 'consumers'); did you mean "alice"?`)
 	f("consumer_groups:\n- name: beta\nplugins:\n- {name: x, consumer: beta}",
 		`"consumer_groups":[{"name":"beta"}],"plugins":[{"id":"`+EntityID("plugins", "plugins:*:x:::beta")+`","name":"x","consumer_group":"beta"}]`,
 		`4:23: plugins[0] "x": consumer: "beta" is a consumer group; taken as consumer_group`,
@@ -311,8 +315,9 @@ plugins: [{name: p, service: s, config: {a: 1, b: {c: 1, d: 2}}}, {name: p, conf
 	if err == nil || !strings.Contains(err.Error(), "o.yaml:1:18: _format_version: 2.1 does not agree with 3.0 before") {
 		t.Errorf("versions that differ: %v", err)
 	}
-	_, err = Read([]Source{base, base}, Options{Env: noEnv})
-	if err == nil || !strings.Contains(err.Error(), "uniqueness violation") {
+	again := Source{Name: "again.yaml", Data: base.Data}
+	_, err = Read([]Source{base, again}, Options{Env: noEnv})
+	if err == nil || !strings.Contains(err.Error(), "again.yaml:4:9: services[0] \"s\": uniqueness violation: 'services' entity with name set to 's' already declared at base.yaml:4") {
 		t.Errorf("the same file twice: %v", err)
 	}
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -160,7 +161,13 @@ func (n *Node) appendAfterDash(dst []byte, indent int) []byte {
 }
 
 func (e *Entry) appendYAML(dst []byte, indent int) []byte {
+	const keyBytesMax = 1000 // YAML reads no more than 1024 before the colon
+	start := len(dst)
 	dst = appendPlain(dst, e.Key)
+	if len(dst)-start > keyBytesMax {
+		dst = slices.Insert(dst, start, '?', ' ')
+		dst = appendIndent(append(dst, '\n'), indent)
+	}
 	dst = append(dst, ':')
 	v := e.Value
 	if v.IsNull() || v.Kind == Scalar || v.isEmpty() {

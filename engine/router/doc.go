@@ -60,8 +60,8 @@
 //	          literal it starts with. The longest prefix comes first, shorter ones
 //	          only while one of them has a lower rank
 //	list.go   the entries of one prefix, tried one by one if few, else found by the
-//	          hash of a header value, a method or an SNI, in that measure of choice
-//	          which tells most of them apart
+//	          hash of a header value, a method or an SNI, whichever tells most of
+//	          them apart, and by another below that if many are left
 //
 // Expressions get the same treatment as far as they can: hosts, path prefixes and
 // methods that each of their alternatives demands place them in the index, and the

@@ -31,7 +31,6 @@ type Mismatch struct {
 func (t *Table[T]) Explain(r *Request, limit int) []Candidate[T] {
 	var s search
 	s.begin(r, t.index.defaultPort)
-	x := explainer{index: &t.index, search: &s}
 	type verdict struct {
 		rank   uint32
 		failed []Mismatch
@@ -39,7 +38,7 @@ func (t *Table[T]) Explain(r *Request, limit int) []Candidate[T] {
 	nearest := make(map[int32]verdict, len(t.rules))
 	for rank := range t.index.entries {
 		e := &t.index.entries[rank]
-		failed := x.mismatches(e, attributesOf(&t.rules[e.rule]))
+		failed := mismatches(&t.index, e, attributesOf(&t.rules[e.rule]), &s)
 		if v, ok := nearest[e.rule]; !ok || len(failed) < len(v.failed) {
 			nearest[e.rule] = verdict{uint32(rank), failed}
 		}
@@ -67,25 +66,21 @@ func (t *Table[T]) Explain(r *Request, limit int) []Candidate[T] {
 	return candidates
 }
 
-// pathMatches reports whether a value of Rule.Paths matches path.
-func (c *regexpCache) pathMatches(want string, path []byte) bool {
-	expr, isRegexp := strings.CutPrefix(want, "~")
-	if !isRegexp {
+// pathMatches reports whether the entry's value of Rule.Paths matches path.
+func (e *entry) pathMatches(want string, path []byte) bool {
+	if e.path == nil {
 		return bytes.HasPrefix(path, []byte(want))
 	}
-	p, prefix, err := c.path(expr)
-	return err == nil && bytes.HasPrefix(path, []byte(prefix)) && p.matched(path) >= 0
+	parsed, err := parseRegexp(want[1:])
+	if err != nil {
+		panic("BUG: regexp of a compiled table does not parse: " + want)
+	}
+	prefix, _ := literalPrefix(parsed)
+	return bytes.HasPrefix(path, []byte(prefix)) && e.path.matched(path) >= 0
 }
 
-// explainer checks every attribute of an entry by itself.
-type explainer struct {
-	index   *index
-	search  *search
-	regexps regexpCache
-}
-
-func (x *explainer) mismatches(e *entry, a *attributes) []Mismatch {
-	s := x.search
+// mismatches checks every attribute by itself.
+func mismatches(x *index, e *entry, a *attributes, s *search) []Mismatch {
 	if a.expression != "" {
 		return exprMismatches(a.expression, s)
 	}
@@ -95,7 +90,7 @@ func (x *explainer) mismatches(e *entry, a *attributes) []Mismatch {
 	}
 	if e.pathIndex >= 0 {
 		path := a.paths[e.pathIndex]
-		if !x.regexps.pathMatches(path, s.path) {
+		if !e.pathMatches(path, s.path) {
 			failed = append(failed, Mismatch{"paths", string(s.path), path})
 		}
 	}
@@ -103,7 +98,7 @@ func (x *explainer) mismatches(e *entry, a *attributes) []Mismatch {
 	if c == nil {
 		return failed
 	}
-	if c.methods != nil && !c.methods.has(s.methodNumber(x.index)) {
+	if c.methods != nil && !c.methods.has(s.methodNumber(x)) {
 		failed = append(failed, Mismatch{"methods", string(s.r.Method), orList(a.methods)})
 	}
 	for i, h := range c.headers {

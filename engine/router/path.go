@@ -54,9 +54,9 @@ var byteClass = func() (class [256]uint8) {
 // NormalizePath brings the path of a request (the query already cut off) into
 // the form rules are written in: escapes of all but reserved characters are
 // decoded, the others get upper-case digits, dot segments are resolved, and
-// repeated slashes merged; "/%2e./" is a dot segment too. Normalizing the result
-// again may decode more ("%25" stays as it is, so it does not). Source: Kong's
-// path matching rules; RFC 3986, section 6.2.2.
+// repeated slashes merged; "/%2e./" is a dot segment too. "%25" stays encoded, so
+// nothing is ever decoded twice. Source: Kong's path matching rules; RFC 3986,
+// section 6.2.2.
 //
 // The result is raw itself if nothing changes, else it is written over dst,
 // which must not overlap raw. It may hold any byte but NUL, and needs EscapePath

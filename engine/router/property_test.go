@@ -90,7 +90,7 @@ func checkEqual(t *testing.T, s source, ruleCount, requestCount int) {
 			t.Fatalf("New: %v", err)
 		}
 		subs := refSplit(rules, flavor)
-		for range requestCount {
+		for i := range requestCount {
 			q := s.request()
 			value, pathLen, found := refMatch(subs, q, flavor)
 			r := q.request()
@@ -99,6 +99,9 @@ func checkEqual(t *testing.T, s source, ruleCount, requestCount int) {
 			if m.Value != value || m.PathLen != pathLen || m.Found != found {
 				t.Fatalf("flavor %d, %+v:\ntable     rule %d, %d bytes, %v: %+v\nreference rule %d, %d bytes, %v: %+v",
 					flavor, q, m.Value, m.PathLen, m.Found, rules[m.Value], value, pathLen, found, rules[value])
+			}
+			if i%8 != 0 { // Explain looks at every rule
+				continue
 			}
 			c := table.Explain(r, 3)
 			if won := len(c) > 0 && c[0].Won; won != found || found && c[0].Value != value {

@@ -7,6 +7,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/sluice-gateway/sluice/engine/pipeline"
+	"github.com/sluice-gateway/sluice/engine/router"
 )
 
 // seen marks forwarding fields that the request already has: from a trusted
@@ -26,10 +27,11 @@ const (
 // headWriter writes the head of a request as it goes to the service.
 // Kept with the call it belongs to; not safe for concurrent use.
 type headWriter struct {
-	dst   []byte
-	seen  seen
-	x     *pipeline.Exchange
-	visit func(key, value []byte) bool // w.field, bound once
+	dst     []byte
+	scratch []byte // an escaped path
+	seen    seen
+	x       *pipeline.Exchange
+	visit   func(key, value []byte) bool // w.field, bound once
 }
 
 // append appends the head of x's request for t to dst, without the empty line
@@ -40,7 +42,7 @@ func (w *headWriter) append(dst []byte, x *pipeline.Exchange, way *Way, t *targe
 	dst = append(dst, h.Method()...)
 	dst = append(dst, ' ')
 	target := len(dst)
-	dst = way.rule.appendPath(dst, x)
+	dst = w.escape(way.rule.appendPath(dst, x), target)
 	if x.HasQuery {
 		dst = append(dst, '?')
 		dst = append(dst, x.Query...)
@@ -61,6 +63,24 @@ func (w *headWriter) append(dst []byte, x *pipeline.Exchange, way *Way, t *targe
 	w.forwarding(way)
 	dst, w.dst, w.x = w.dst, nil, nil
 	return dst
+}
+
+// escape percent-encodes what must not stand in a request target in dst[from:]:
+// a normalized path may hold any byte, a decoded line break too.
+func (w *headWriter) escape(dst []byte, from int) []byte {
+	path := dst[from:]
+	escaped := router.EscapePath(w.scratch, path)
+	if len(escaped) == len(path) {
+		return dst // Fast path: nothing to encode, and escaped is path.
+	}
+	w.scratch = escaped
+	return append(dst[:from], escaped...)
+}
+
+// appendEscaped appends path as escape would leave it.
+func (w *headWriter) appendEscaped(dst, path []byte) []byte {
+	from := len(dst)
+	return w.escape(append(dst, path...), from)
 }
 
 // field writes one field of the client's request, leaving out what belongs to
@@ -130,11 +150,11 @@ func (w *headWriter) forwarding(way *Way) {
 	}
 	if w.seen&seenPath == 0 {
 		dst = append(dst, "X-Forwarded-Path: "...)
-		dst = append(append(dst, x.Path...), '\r', '\n')
+		dst = append(w.appendEscaped(dst, x.Path), '\r', '\n')
 	}
 	if w.seen&seenPrefix == 0 && way.rule.strip && x.MatchLen > 1 {
 		dst = append(dst, "X-Forwarded-Prefix: "...)
-		dst = append(append(dst, x.Path[:x.MatchLen]...), '\r', '\n')
+		dst = append(w.appendEscaped(dst, x.Path[:x.MatchLen]), '\r', '\n')
 	}
 	dst = append(dst, "X-Real-IP: "...)
 	dst = append(x.AppendClientIP(dst), '\r', '\n')
