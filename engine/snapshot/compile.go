@@ -271,11 +271,8 @@ func (c *compiler) chain(route, service string) *pipeline.Chain {
 	}
 	var links []pipeline.Link
 	for _, s := range c.plugins {
-		if s == nil {
-			continue
-		}
-		if l, ok := s.link(route, service); ok {
-			links = append(links, l)
+		if s != nil {
+			links = append(links, s.links(route, service)...)
 		}
 	}
 	chain := pipeline.NewChain(links)

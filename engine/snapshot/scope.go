@@ -69,37 +69,85 @@ func (s *scopes) add(i instance) {
 	}
 }
 
-// link resolves which settings apply where route and service are those ids; ""
-// for none. ok is false when the plugin does not apply at all.
-func (s *scopes) link(route, service string) (l pipeline.Link, ok bool) {
-	take := func(list []instance) {
-		for _, i := range list {
-			if i.plugin.Service != "" && i.plugin.Service != service {
-				continue // bound to this route by way of another service
-			}
-			ok = true
-			place(&l, i)
-		}
-	}
-	take(s.everywhere)
+// links resolves which settings apply where route and service are those ids,
+// "" for none: one link, or none. Only where the document has several instances
+// at the very scope that wins (which the reader warns of) do they all apply, a
+// link each, in the document's order.
+func (s *scopes) links(route, service string) []pipeline.Link {
+	var v variants
+	v.take(s.everywhere, service)
 	if service != "" {
-		take(s.byService[service])
+		v.take(s.byService[service], service)
 	}
 	if route != "" {
-		take(s.byRoute[route])
+		v.take(s.byRoute[route], service)
 	}
-	return l, ok
+	links := make([]pipeline.Link, v.depth())
+	for i := range links {
+		links[i] = v.link(i)
+	}
+	return links
 }
 
-func place(l *pipeline.Link, i instance) {
-	r := rank(i.plugin)
-	if i.plugin.Consumer == "" && i.plugin.ConsumerGroup == "" {
-		if l.Everyone == nil || r < l.Rank {
-			l.Everyone, l.Rank = i.hooks, r
+// variants are the instances of one plugin that apply to a route.
+type variants struct {
+	rank     int                 // of everyone
+	everyone []*pipeline.Hooks   // the instances of the winning scope
+	scoped   [][]pipeline.Scoped // by consumer or group and rank, in order of appearance
+}
+
+func (v *variants) take(list []instance, service string) {
+	for _, i := range list {
+		p := i.plugin
+		if p.Service != "" && p.Service != service {
+			continue // bound to this route by way of another service
 		}
-		return
+		r := rank(p)
+		if p.Consumer != "" || p.ConsumerGroup != "" {
+			v.takeScoped(pipeline.Scoped{Consumer: p.Consumer, Group: p.ConsumerGroup, Rank: r, Hooks: i.hooks})
+			continue
+		}
+		switch {
+		case len(v.everyone) == 0 || r < v.rank:
+			v.rank, v.everyone = r, []*pipeline.Hooks{i.hooks}
+		case r == v.rank:
+			v.everyone = append(v.everyone, i.hooks)
+		}
 	}
-	l.Scoped = append(l.Scoped, pipeline.Scoped{
-		Consumer: i.plugin.Consumer, Group: i.plugin.ConsumerGroup, Rank: r, Hooks: i.hooks,
-	})
+}
+
+func (v *variants) takeScoped(s pipeline.Scoped) {
+	for i, same := range v.scoped {
+		if same[0].Consumer == s.Consumer && same[0].Group == s.Group && same[0].Rank == s.Rank {
+			v.scoped[i] = append(same, s)
+			return
+		}
+	}
+	v.scoped = append(v.scoped, []pipeline.Scoped{s})
+}
+
+func (v *variants) depth() int {
+	n := len(v.everyone)
+	for _, same := range v.scoped {
+		n = max(n, len(same))
+	}
+	return n
+}
+
+// nothing stands for a plugin that a caller has no further instance of.
+var nothing = &pipeline.Hooks{}
+
+func (v *variants) link(i int) pipeline.Link {
+	l := pipeline.Link{Rank: v.rank}
+	if i < len(v.everyone) {
+		l.Everyone = v.everyone[i]
+	}
+	for _, same := range v.scoped {
+		s := same[0]
+		if s.Hooks = nothing; i < len(same) {
+			s.Hooks = same[i].Hooks
+		}
+		l.Scoped = append(l.Scoped, s)
+	}
+	return l
 }
