@@ -81,6 +81,9 @@ type sum struct {
 }
 
 func (s *sum) add(c *counts) {
+	if n := c.served.Load(); n > 0 {
+		s.statuses[[2]int{fromService, statusOK}] += n
+	}
 	for source := range c.statuses {
 		for class := range c.statuses[source] {
 			list := c.statuses[source][class].Load()
@@ -112,9 +115,9 @@ func read(s *routeSeries) *reading {
 	for i := range s.shards {
 		if h := s.shards[i].Load(); h != nil {
 			r.counts[0].add(&h.counts)
-			r.request.add(&h.request)
-			r.upstream.add(&h.upstream)
-			r.kong.add(&h.kong)
+			r.request.add(h, latencyRequest)
+			r.upstream.add(h, latencyUpstream)
+			r.kong.add(h, latencyKong)
 		}
 	}
 	s.mu.Lock()

@@ -63,7 +63,7 @@ func (r *recorder) log(x *pipeline.Exchange) {
 	route := &r.routes[x.RouteIndex]
 	s := route.shard(x.Ctx.ConnID())
 	if r.LatencyMetrics {
-		s.observe(x)
+		s.latencies(x)
 	}
 	c := &s.counts
 	if r.PerConsumer && x.Consumer != nil {
@@ -86,15 +86,16 @@ func (r *recorder) log(x *pipeline.Exchange) {
 	}
 }
 
-func (s *shard) observe(x *pipeline.Exchange) {
+// latencies observes how long the request took, and where.
+func (s *shard) latencies(x *pipeline.Exchange) {
 	total := max(x.End-x.Start, 0)
-	s.request.observe(latencyBounds, total)
+	s.observe(latencyRequest, latencyBounds, total)
 	own := total
 	if x.UpstreamStart > 0 {
 		own = max(x.UpstreamStart-x.Start, 0)
 		if x.UpstreamHeaders > 0 {
-			s.upstream.observe(latencyBounds, max(x.UpstreamHeaders-x.UpstreamStart, 0))
+			s.observe(latencyUpstream, latencyBounds, max(x.UpstreamHeaders-x.UpstreamStart, 0))
 		}
 	}
-	s.kong.observe(kongBounds, own)
+	s.observe(latencyKong, kongBounds, own)
 }
