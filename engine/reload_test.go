@@ -18,6 +18,7 @@ import (
 
 	"github.com/sluice-gateway/sluice/engine"
 	"github.com/sluice-gateway/sluice/engine/config"
+	"github.com/sluice-gateway/sluice/engine/downstream"
 	"github.com/sluice-gateway/sluice/engine/plugin"
 )
 
@@ -194,6 +195,44 @@ func TestDrainUnderLoad(t *testing.T) {
 		cancel()
 		l.wg.Wait() // clients end by themselves: nobody listens any more
 		l.check(t)
+	}
+}
+
+// A service that hangs does not hold up the end: when the time is over, what is
+// left is cut, and the error says how much.
+func TestDrainIsBounded(t *testing.T) {
+	stop := make(chan struct{})
+	defer close(stop)
+	reached := make(chan struct{}, 8)
+	o := rawOrigin(t, func(net.Conn, int) { reached <- struct{}{}; <-stop })
+	d := document(t, service("http://s:80", ""))
+	d.Gateway.ProxyListen = config.Listeners{{Host: "127.0.0.1", Port: 0}}
+	e, err := engine.Open(d, engine.Options{Plugins: plugin.All, Log: discardLog, Dial: o.dial})
+	if err != nil {
+		t.Fatal(err)
+	}
+	addrs, err := e.Listen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"GET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.0\r\nHost: a\r\n\r\n"} {
+		c, err := net.Dial("tcp", addrs[0].String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		_, _ = io.WriteString(c, text)
+		<-reached
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	var cut *downstream.CutError
+	if err := e.Shutdown(ctx); !errors.As(err, &cut) || cut.Connections != 2 {
+		t.Errorf("shutdown: %v", err)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("it took %s", took)
 	}
 }
 

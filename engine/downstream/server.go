@@ -250,19 +250,23 @@ func (s *Server) closeIdle() {
 	}
 }
 
-// cut closes whatever is left.
+// cut ends whatever is left, without waiting for anything: the goroutines that
+// serve may be waiting for services that hang.
 func (s *Server) cut() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := len(s.lanes) + len(s.general)
 	for l := range s.lanes {
-		_ = l.nc.Close() // the deadline has passed
+		_ = l.raw.Shutdown() // a connection that has gone is cut already
 	}
 	for c := range s.general {
-		if p, ok := c.(*peerConn); ok {
-			c = p.Conn // do not linger
+		switch t := c.(type) {
+		case *peerConn:
+			c = t.Conn // do not linger
+		case *tlsConn:
+			c = t.NetConn() // no farewell
 		}
-		_ = c.Close() // the deadline has passed
+		_ = c.Close() // likewise
 	}
 	if n == 0 {
 		return nil

@@ -52,3 +52,11 @@ func (c Conn) Ended() bool {
 	})
 	return err == nil && ended
 }
+
+// Shutdown ends both directions of the connection at once, also while another
+// goroutine is inside Loop, where closing would have to wait for it.
+func (c Conn) Shutdown() error {
+	var err error
+	cerr := c.raw.Control(func(fd uintptr) { err = shutdown(fd) })
+	return errors.Join(cerr, err)
+}

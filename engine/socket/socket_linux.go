@@ -67,3 +67,5 @@ func Peek(fd uintptr) error {
 	}
 	return nil
 }
+
+func shutdown(fd uintptr) error { return syscall.Shutdown(int(fd), syscall.SHUT_RDWR) }

@@ -2,6 +2,8 @@
 
 package socket
 
+import "errors"
+
 const supported = false
 
 // Send is not available on this system.
@@ -12,3 +14,5 @@ func Recv(uintptr, []byte) (int, error) { return 0, ErrAgain }
 
 // Peek is not available on this system.
 func Peek(uintptr) error { return ErrAgain }
+
+func shutdown(uintptr) error { return errors.ErrUnsupported }

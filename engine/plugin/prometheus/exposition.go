@@ -81,9 +81,6 @@ type sum struct {
 }
 
 func (s *sum) add(c *counts) {
-	if n := c.served.Load(); n > 0 {
-		s.statuses[[2]int{fromService, statusOK}] += n
-	}
 	for source := range c.statuses {
 		for class := range c.statuses[source] {
 			list := c.statuses[source][class].Load()
@@ -102,6 +99,15 @@ func (s *sum) add(c *counts) {
 	}
 }
 
+func (s *sum) addHot(h *hot) {
+	if n := h.served.Load(); n > 0 {
+		s.statuses[[2]int{fromService, statusOK}] += n
+	}
+	for i := range h.bytes {
+		s.bytes[i] += h.bytes[i].Load()
+	}
+}
+
 // reading is everything about one route at the moment of the scrape.
 type reading struct {
 	labels                  []byte
@@ -112,6 +118,12 @@ type reading struct {
 
 func read(s *routeSeries) *reading {
 	r := &reading{labels: s.labels, consumers: []string{""}, counts: []sum{{statuses: map[[2]int]uint64{}}}}
+	for _, h := range s.hot {
+		r.counts[0].addHot(h)
+		r.request.addHot(h, latencyRequest)
+		r.upstream.addHot(h, latencyUpstream)
+		r.kong.addHot(h, latencyKong)
+	}
 	for i := range s.shards {
 		if h := s.shards[i].Load(); h != nil {
 			r.counts[0].add(&h.counts)

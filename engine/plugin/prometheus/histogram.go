@@ -17,17 +17,8 @@ const (
 	latencies
 )
 
-// histograms count durations in fixed buckets. An observation is a short search
-// and two atomic additions; totals are made when they are read. Safe for
-// concurrent use; the zero value is empty. The buckets after the first are in a
-// histogramsTail.
-type histograms struct {
-	micros [latencies]atomic.Int64  // sums of what was observed
-	first  [latencies]atomic.Uint64 // counts of the first bucket
-}
-
-// histogramsTail are the counts of the further buckets, not cumulative; the one
-// after the last bound is +Inf.
+// histogramsTail are the counts of all buckets but the first ones, which are in
+// hot. They are not cumulative; the one after the last bound is +Inf.
 type histogramsTail [latencies][bucketsMax - 1]atomic.Uint64
 
 // bounds are the upper limits of a histogram's buckets.
@@ -51,19 +42,20 @@ var (
 	kongBounds    = newBounds(1, 2, 5, 7, 10, 15, 20, 30, 50, 75, 100, 200, 500, 750, 1000, 3000, 6000)
 )
 
-// observe adds one duration to one of the histograms. Most requests end in the
-// first buckets, so the search goes up from there.
-func (s *shard) observe(latency int, b *bounds, nanos int64) {
-	s.micros[latency].Add(nanos / int64(time.Microsecond))
+// observe adds one duration to one of the histograms: a short search and two
+// atomic additions. It returns the bucket after the first that counts it, less
+// one, or -1: that one is not in h.
+func (h *hot) observe(latency int, b *bounds, nanos int64) (late int) {
+	h.micros[latency].Add(nanos / int64(time.Microsecond))
 	if nanos <= b.nanos[0] { // Fast path
-		s.first[latency].Add(1)
-		return
+		h.first[latency].Add(1)
+		return -1
 	}
 	i := 1
 	for i < len(b.nanos) && nanos > b.nanos[i] {
 		i++
 	}
-	s.late[latency][i-1].Add(1)
+	return i - 1
 }
 
 // totals is a histogram as it is written: a sum of shards.
@@ -72,12 +64,15 @@ type totals struct {
 	micros int64
 }
 
+func (t *totals) addHot(h *hot, latency int) {
+	t.counts[0] += h.first[latency].Load()
+	t.micros += h.micros[latency].Load()
+}
+
 func (t *totals) add(s *shard, latency int) {
-	t.counts[0] += s.first[latency].Load()
 	for i := range s.late[latency] {
 		t.counts[i+1] += s.late[latency][i].Load()
 	}
-	t.micros += s.micros[latency].Load()
 }
 
 // append writes the samples of one histogram; labels are those all share.

@@ -60,25 +60,36 @@ func (r *recorder) log(x *pipeline.Exchange) {
 	if x.RouteIndex < 0 || x.RouteIndex >= len(r.routes) {
 		return
 	}
-	route := &r.routes[x.RouteIndex]
-	s := route.shard(x.Ctx.ConnID())
+	conn := x.Ctx.ConnID()
+	h := r.hot[conn&shardMask][x.RouteIndex]
 	if r.LatencyMetrics {
-		s.latencies(x)
+		r.observe(x, h, conn)
 	}
-	c := &s.counts
 	if r.PerConsumer && x.Consumer != nil {
-		if own := route.consumer(x.Consumer, r.ConsumersMax); own != nil {
-			c = &own.counts
-		} else {
-			r.registry.overflow.Add(1)
+		if own := r.routes[x.RouteIndex].consumer(x.Consumer, r.ConsumersMax); own != nil {
+			r.count(x, &own.counts)
+			return
 		}
+		r.registry.overflow.Add(1)
 	}
+	if r.BandwidthMetrics {
+		h.bytes[ingress].Add(uint64(max(x.BytesIn, 0)))
+		h.bytes[egress].Add(uint64(max(x.BytesOut, 0)))
+	}
+	if !r.StatusCodeMetrics {
+		return
+	}
+	if x.Source == pipeline.SourceService && x.Ctx.Response.StatusCode() == statusOK { // Fast path
+		h.served.Add(1)
+		return
+	}
+	r.routes[x.RouteIndex].shard(conn).countStatus(sourceOf(x), x.Ctx.Response.StatusCode())
+}
+
+// count counts x for one consumer.
+func (r *recorder) count(x *pipeline.Exchange, c *counts) {
 	if r.StatusCodeMetrics {
-		source := fromKong
-		if x.Source == pipeline.SourceService {
-			source = fromService
-		}
-		c.countStatus(source, x.Ctx.Response.StatusCode())
+		c.countStatus(sourceOf(x), x.Ctx.Response.StatusCode())
 	}
 	if r.BandwidthMetrics {
 		c.bytes[ingress].Add(uint64(max(x.BytesIn, 0)))
@@ -86,16 +97,33 @@ func (r *recorder) log(x *pipeline.Exchange) {
 	}
 }
 
-// latencies observes how long the request took, and where.
-func (s *shard) latencies(x *pipeline.Exchange) {
+func sourceOf(x *pipeline.Exchange) int {
+	if x.Source == pipeline.SourceService {
+		return fromService
+	}
+	return fromKong
+}
+
+// observe counts how long the request took, and where.
+func (r *recorder) observe(x *pipeline.Exchange, h *hot, conn uint64) {
 	total := max(x.End-x.Start, 0)
-	s.observe(latencyRequest, latencyBounds, total)
 	own := total
+	if late := h.observe(latencyRequest, latencyBounds, total); late >= 0 {
+		r.late(x, conn, latencyRequest, late)
+	}
 	if x.UpstreamStart > 0 {
 		own = max(x.UpstreamStart-x.Start, 0)
 		if x.UpstreamHeaders > 0 {
-			s.observe(latencyUpstream, latencyBounds, max(x.UpstreamHeaders-x.UpstreamStart, 0))
+			if late := h.observe(latencyUpstream, latencyBounds, max(x.UpstreamHeaders-x.UpstreamStart, 0)); late >= 0 {
+				r.late(x, conn, latencyUpstream, late)
+			}
 		}
 	}
-	s.observe(latencyKong, kongBounds, own)
+	if late := h.observe(latencyKong, kongBounds, own); late >= 0 {
+		r.late(x, conn, latencyKong, late)
+	}
+}
+
+func (r *recorder) late(x *pipeline.Exchange, conn uint64, latency, bucket int) {
+	r.routes[x.RouteIndex].shard(conn).late[latency][bucket].Add(1)
 }

@@ -18,11 +18,12 @@ type registry struct {
 
 	mu     sync.Mutex
 	series map[seriesKey]*routeSeries
+	slabs  []slab  // one a shard
 	views  []*view // newest last
 }
 
 func newRegistry(node *pipeline.Node) *registry {
-	return &registry{node: node, series: map[seriesKey]*routeSeries{}}
+	return &registry{node: node, series: map[seriesKey]*routeSeries{}, slabs: make([]slab, shardMask+1)}
 }
 
 // open returns a view of the routes of a document. Series that exist go on.
@@ -36,7 +37,10 @@ func (g *registry) open(env *pipeline.Env) *view {
 		}
 		services[s.ID] = name
 	}
-	v := &view{registry: g, routes: make([]routeView, len(d.Routes))}
+	v := &view{registry: g, routes: make([]routeView, len(d.Routes)), hot: make([][]*hot, len(g.slabs))}
+	for i := range v.hot {
+		v.hot[i] = make([]*hot, len(d.Routes))
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for i, r := range d.Routes {
@@ -47,10 +51,16 @@ func (g *registry) open(env *pipeline.Env) *view {
 		s := g.series[k]
 		if s == nil {
 			s = &routeSeries{key: k, labels: appendLabels(nil, "service", k.service, "route", k.route)}
+			for j := range g.slabs {
+				s.hot = append(s.hot, g.slabs[j].take())
+			}
 			g.series[k] = s
 		}
 		s.holders++
 		v.routes[i].routeSeries = s
+		for j, h := range s.hot {
+			v.hot[j][i] = h
+		}
 	}
 	g.views = append(g.views, v)
 	return v
@@ -76,6 +86,9 @@ func (v *view) release() {
 		s := v.routes[i].routeSeries
 		if s.holders--; s.holders == 0 {
 			delete(g.series, s.key)
+			for j, h := range s.hot {
+				g.slabs[j].give(h)
+			}
 		}
 	}
 	g.views = slices.DeleteFunc(g.views, func(o *view) bool { return o == v })

@@ -28,11 +28,60 @@ var directionNames = [directions]string{"ingress", "egress"}
 // statusClasses and statusesOfClass cover every three-digit status.
 const statusClasses, statusesOfClass = 10, 100
 
+// hot is what nearly every request of a route touches: sums and first buckets of
+// the latencies, bytes, and the 200s of the service. It fills two cache lines.
+//
+// With thousands of routes in use, a route's counters are not in the cache when
+// a request comes. So the hot ones of all routes lie side by side in slabs, which
+// fit the second-level cache, and the rest is touched only by what is rare.
+type hot struct {
+	micros [latencies]atomic.Int64   // sums of what was observed
+	first  [latencies]atomic.Uint64  // counts of the first buckets
+	bytes  [directions]atomic.Uint64 // of requests that count for no consumer
+	served atomic.Uint64             // likewise: answered by the service with 200
+	_      [128 - 72]byte
+}
+
+// hotSlab is how many are allocated at once.
+const hotSlab = 256
+
+// slab hands out hot counters that lie side by side. Guarded by registry.mu.
+type slab struct {
+	free  []*hot
+	fresh []hot
+}
+
+func (s *slab) take() *hot {
+	if n := len(s.free); n > 0 {
+		h := s.free[n-1]
+		s.free = s.free[:n-1]
+		return h
+	}
+	if len(s.fresh) == 0 {
+		s.fresh = make([]hot, hotSlab)
+	}
+	h := &s.fresh[0]
+	s.fresh = s.fresh[1:]
+	return h
+}
+
+// give takes h back. No request counts in it any more: its route was in no
+// snapshot since before the last one was retired.
+func (s *slab) give(h *hot) {
+	for i := range latencies {
+		h.micros[i].Store(0)
+		h.first[i].Store(0)
+	}
+	for i := range h.bytes {
+		h.bytes[i].Store(0)
+	}
+	h.served.Store(0)
+	s.free = append(s.free, h)
+}
+
 // counts are requests and bytes of one route and consumer.
 type counts struct {
 	bytes [directions]atomic.Uint64
-	// served counts what nearly all requests end in, a 200 of the service.
-	served atomic.Uint64
 	// A class of statuses gets its counters when the first of it occurs: most
 	// routes see two or three.
 	statuses [sources][statusClasses]atomic.Pointer[[statusesOfClass]atomic.Uint64]
@@ -41,10 +90,6 @@ type counts struct {
 const statusOK = 200
 
 func (c *counts) countStatus(source, status int) {
-	if source == fromService && status == statusOK { // Fast path
-		c.served.Add(1)
-		return
-	}
 	status = min(max(status, 0), statusClasses*statusesOfClass-1)
 	p := &c.statuses[source][status/statusesOfClass]
 	class := p.Load()
@@ -55,15 +100,8 @@ func (c *counts) countStatus(source, status int) {
 	class[status%statusesOfClass].Add(1)
 }
 
-// shard is what some of the connections have counted on a route. Shards are
-// allocated one by one: that keeps them on cache lines of their own.
-//
-// With thousands of routes in use a shard is not in the cache when its route is
-// asked for, and each line of it costs about as much as the counting. So what
-// nearly every request touches comes first: sums and first buckets of the
-// latencies and the bytes fill one line, the count of 200s begins the next.
+// shard is what some of the connections have counted on a route beside hot.
 type shard struct {
-	histograms
 	counts
 	late histogramsTail
 	_    [128]byte
@@ -88,6 +126,7 @@ type routeSeries struct {
 	labels  []byte // service="..",route=".."
 	holders int    // views; guarded by registry.mu
 	shards  [shardsMax]atomic.Pointer[shard]
+	hot     []*hot // one a shard
 
 	mu        sync.Mutex
 	consumers map[string]*consumerSeries // by label; guarded by mu
@@ -134,8 +173,9 @@ func (s *routeSeries) consumer(label string, limit int) *consumerSeries {
 type view struct {
 	registry *registry
 	routes   []routeView
-	health   bool // an instance wants upstream health; guarded by registry.mu
-	holders  int  // instances; guarded by registry.mu
+	hot      [][]*hot // by shard, then route
+	health   bool     // an instance wants upstream health; guarded by registry.mu
+	holders  int      // instances; guarded by registry.mu
 }
 
 // routeView adds to a route's series what is found by pointers of one snapshot.
