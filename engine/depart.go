@@ -1,25 +1,12 @@
 package engine
 
 import (
-	"strconv"
 	"sync"
 
 	"github.com/valyala/fasthttp"
 
 	"github.com/sluice-gateway/sluice/engine/pipeline"
 	"github.com/sluice-gateway/sluice/engine/snapshot"
-)
-
-// Canonical names, as bytes that are never written.
-var (
-	nameVia             = []byte("Via")
-	nameDate            = []byte("Date")
-	nameRequestID       = []byte("X-Kong-Request-Id")
-	nameUpstreamLatency = []byte("X-Kong-Upstream-Latency")
-	nameProxyLatency    = []byte("X-Kong-Proxy-Latency")
-	nameLatency         = []byte("X-Kong-Response-Latency")
-	nameUpstreamStatus  = []byte("X-Kong-Upstream-Status")
-	viaSluice           = []byte("1.1 sluice")
 )
 
 // depart gives the answer what every answer gets (section 5.4 of Kong's
@@ -29,35 +16,47 @@ func (e *Engine) depart(x *exchange, s *snapshot.Snapshot) {
 	now := pipeline.Now()
 	x.End = now
 	if s.Headers.RequestID {
-		h.SetCanonical(nameRequestID, x.RequestID[:])
+		x.Stage("X-Kong-Request-Id", x.RequestID[:])
 	}
 	if len(h.PeekCanonical(nameDate)) == 0 {
-		h.SetCanonical(nameDate, *e.date.Load())
+		x.Stage("Date", *e.date.Load())
 	}
-	if x.Source != pipeline.SourceService {
-		if s.Headers.ResponseLatency {
-			setMillis(h, nameLatency, now-x.Start)
-		}
-		return
+	if x.Source == pipeline.SourceService {
+		proxied(x, &s.Headers)
+	} else if s.Headers.ResponseLatency {
+		x.StageInt("X-Kong-Response-Latency", millis(now-x.Start))
 	}
-	if s.Headers.Via {
+	if !x.raw {
+		x.ApplyStaged()
+	}
+}
+
+var (
+	nameDate  = []byte("Date")
+	nameVia   = []byte("Via")
+	viaSluice = []byte("1.1 sluice")
+)
+
+// proxied stages what an answer of a service gets.
+func proxied(x *exchange, want *snapshot.Headers) {
+	h := &x.Ctx.Response.Header
+	if want.Via {
 		if via := h.PeekCanonical(nameVia); len(via) > 0 {
-			h.Set("Via", string(via)+", 1.1 sluice")
+			x.Stage("Via", append(append(append([]byte(nil), via...), ", "...), viaSluice...))
 		} else {
-			h.SetCanonical(nameVia, viaSluice)
+			x.Stage("Via", viaSluice)
 		}
 	}
-	if s.Headers.UpstreamLatency {
-		setMillis(h, nameUpstreamLatency, x.UpstreamHeaders-x.UpstreamStart)
+	if want.UpstreamLatency {
+		x.StageInt("X-Kong-Upstream-Latency", millis(x.UpstreamHeaders-x.UpstreamStart))
 	}
-	if s.Headers.ProxyLatency {
-		setMillis(h, nameProxyLatency, x.UpstreamStart-x.Start)
+	if want.ProxyLatency {
+		x.StageInt("X-Kong-Proxy-Latency", millis(x.UpstreamStart-x.Start))
 	}
-	if s.Headers.UpstreamStatus {
-		var b [8]byte
-		h.SetCanonical(nameUpstreamStatus, strconv.AppendInt(b[:0], int64(x.UpstreamStatus), 10))
+	if want.UpstreamStatus {
+		x.StageInt("X-Kong-Upstream-Status", int64(x.UpstreamStatus))
 	}
-	if s.Headers.Debug && x.Route != nil && string(x.Ctx.Request.Header.Peek("Kong-Debug")) == "1" {
+	if want.Debug && x.Route != nil && string(x.Ctx.Request.Header.Peek("Kong-Debug")) == "1" {
 		debugHeaders(h, x)
 	}
 }
@@ -71,10 +70,7 @@ func debugHeaders(h *fasthttp.ResponseHeader, x *exchange) {
 	}
 }
 
-func setMillis(h *fasthttp.ResponseHeader, name []byte, nanos int64) {
-	var b [20]byte
-	h.SetCanonical(name, strconv.AppendInt(b[:0], max(nanos, 0)/1e6, 10))
-}
+func millis(nanos int64) int64 { return max(nanos, 0) / 1e6 }
 
 var exchanges = sync.Pool{New: func() any {
 	x := &exchange{}
@@ -107,7 +103,7 @@ func (e *Engine) settleLog(x *exchange) {
 	}
 	x.Reset()
 	x.query.Request.Headers = nil
-	x.route, x.arrival, x.closing = nil, arrival{}, false
+	x.route, x.arrival, x.closing, x.raw = nil, arrival{}, false, false
 	if cap(x.path) > pathBytesKept {
 		x.path = nil
 	}

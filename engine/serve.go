@@ -19,6 +19,7 @@ func (e *Engine) serve(x *exchange) {
 
 	route := e.arrive(x, s) // which route? never nil: "no route" is a route too
 	route.Chain.Begin(&x.Exchange)
+	x.raw = x.arrival.fast && !route.Chain.ReadsHeaders
 	if x.Answered() { // refused at the door: malformed, too large
 		e.depart(x, s)
 		return
@@ -26,7 +27,9 @@ func (e *Engine) serve(x *exchange) {
 	if admit(x, route) == pipeline.Next && route.Chain.Request(&x.Exchange) == pipeline.Next {
 		forward(x, route) // who answers?
 	}
-	x.ApplyStaged()
+	if !x.raw {
+		x.ApplyStaged()
+	}
 	route.Chain.Response(&x.Exchange) // what does the client see?
 	e.depart(x, s)
 }
@@ -80,6 +83,9 @@ type exchange struct {
 	route   *snapshot.Route
 	shard   uint32
 	closing bool // the connection ends with this answer
+	// raw: staged headers go straight to the wire, since the fast lane writes
+	// the answer and no hook looks at its headers.
+	raw bool
 }
 
 // arrival is what the connection knows of a request before it is parsed.
@@ -87,6 +93,7 @@ type arrival struct {
 	head    downstream.Head
 	conn    *downstream.Peer
 	bytesIn int64
+	fast    bool // the fast lane
 }
 
 // serveHTTP serves a request of the general server: TLS, HTTP/1.0, large or
@@ -121,17 +128,17 @@ func (e *Engine) serveHTTP(ctx *fasthttp.RequestCtx) {
 // Answer implements downstream.Handler: a request of the fast lane.
 func (e *Engine) Answer(r *downstream.Request) (closing bool) {
 	x := e.acquire(r.Ctx)
-	x.arrival = arrival{head: r.Head, conn: r.Peer, bytesIn: r.BytesIn}
+	x.arrival = arrival{head: r.Head, conn: r.Peer, bytesIn: r.BytesIn, fast: true}
 	r.Turn = x
 	e.serve(x)
-	r.Ended = x.End
+	r.Ended, r.Exchange = x.End, &x.Exchange
 	return x.closing
 }
 
 // Sent implements downstream.Handler.
 func (e *Engine) Sent(r *downstream.Request, bytes int64) {
 	x := r.Turn.(*exchange)
-	r.Turn = nil
+	r.Turn, r.Exchange = nil, nil
 	x.BytesOut = bytes
 	e.finish(x)
 }

@@ -4,13 +4,14 @@ import (
 	"net/http"
 	"strconv"
 
-	"github.com/valyala/fasthttp"
+	"github.com/sluice-gateway/sluice/engine/pipeline"
 )
 
 // responseWriter writes responses as the fast lane sends them: fasthttp's own
 // encoder would replace the service's Date field with its own.
 type responseWriter struct {
 	dst   []byte
+	x     *pipeline.Exchange
 	bare  bool // no body may follow: the service's Content-Length stays
 	visit func(key, value []byte) bool
 }
@@ -25,18 +26,20 @@ var statusLines = func() (lines [600]string) {
 	return lines
 }()
 
-// append appends the response of ctx to dst, head and, unless it is a stream,
+// append appends the response to r to dst, head and, unless it is a stream,
 // body.
-func (w *responseWriter) append(dst []byte, ctx *fasthttp.RequestCtx, closing bool) []byte {
+func (w *responseWriter) append(dst []byte, r *Request, closing bool) []byte {
+	ctx := r.Ctx
 	resp := &ctx.Response
 	h := &resp.Header
 	status := resp.StatusCode()
 	dst = appendStatusLine(dst, status, h.StatusMessage())
 	forbidden := status == http.StatusNoContent || status == http.StatusNotModified || status < 200
 	w.bare = forbidden || ctx.IsHead()
-	w.dst = dst
+	w.dst, w.x = dst, r.Exchange
 	h.All()(w.visit)
-	dst, w.dst = w.dst, nil
+	dst = w.x.AppendStaged(w.dst)
+	w.dst, w.x = nil, nil
 	stream := resp.IsBodyStream()
 	var body []byte
 	if !stream {
@@ -86,6 +89,9 @@ func (w *responseWriter) field(key, value []byte) bool {
 			return true
 		}
 	case "Transfer-Encoding", "Connection":
+		return true
+	}
+	if w.x.Staged(key) {
 		return true
 	}
 	w.dst = append(append(append(append(w.dst, key...), ": "...), value...), '\r', '\n')

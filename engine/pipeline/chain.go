@@ -12,6 +12,8 @@ type Chain struct {
 	// the whole response or request body.
 	BuffersBody    bool
 	BuffersRequest bool
+	// ReadsHeaders is true if any hook may look at the response's headers.
+	ReadsHeaders bool
 }
 
 type requestStep struct {
@@ -110,6 +112,7 @@ func (c *Chain) add(l *Link) {
 func (c *Chain) note(h *Hooks) {
 	c.BuffersBody = c.BuffersBody || h.BuffersBody
 	c.BuffersRequest = c.BuffersRequest || h.BuffersRequest
+	c.ReadsHeaders = c.ReadsHeaders || h.Response != nil || h.Log != nil && !h.LogIgnoresHeaders
 }
 
 // Begin prepares x for this chain. The engine calls it once, before Request.
@@ -169,10 +172,6 @@ func (c *Chain) Log(x *Exchange) {
 		run(x)
 	}
 }
-
-// Logs reports whether any Log hook exists, so that the engine can leave out
-// measuring what only they read.
-func (c *Chain) Logs() bool { return len(c.log) > 0 }
 
 // picked returns the hooks chosen for x in Request, choosing now if an earlier
 // hook answered first.

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"net/netip"
 	"regexp"
+	"strconv"
 
 	"github.com/valyala/fasthttp"
 
@@ -132,11 +133,12 @@ type Exchange struct {
 	// Errors is how this gateway words its own errors; never nil. Writer: serve.
 	Errors *ErrorStyle
 
-	staged   []stagedHeader
-	scratch  []byte // bytes of staged values
-	picks    []*Hooks
-	captures [][]byte
-	captured bool
+	staged     []stagedHeader
+	stagedLens uint64 // bit n: a name of n bytes is staged (n modulo 64)
+	scratch    []byte // bytes of staged values
+	picks      []*Hooks
+	captures   [][]byte
+	captured   bool
 }
 
 type stagedHeader struct {
@@ -144,20 +146,36 @@ type stagedHeader struct {
 	start, end int
 }
 
-// Stage promises a response header before an answer exists. The engine sets it
-// on whatever answer is made, before Response hooks run; value is copied.
+// Stage promises a response header before an answer exists, in place of any the
+// answer may have under that name. The engine sets it on whatever answer is made,
+// before Response hooks run; value is copied.
 // name must be in canonical form ("X-Rate-Limit") and immutable.
 func (x *Exchange) Stage(name string, value []byte) {
 	start := len(x.scratch)
 	x.scratch = append(x.scratch, value...)
-	x.staged = append(x.staged, stagedHeader{name, start, len(x.scratch)})
+	x.stage(name, start)
 }
 
-// StageInt is Stage for a decimal number.
+// StageInt is Stage for a decimal number, not negative.
 func (x *Exchange) StageInt(name string, n int64) {
 	start := len(x.scratch)
-	x.scratch = fasthttp.AppendUint(x.scratch, int(max(n, 0)))
-	x.staged = append(x.staged, stagedHeader{name, start, len(x.scratch)})
+	x.scratch = strconv.AppendInt(x.scratch, max(n, 0), 10)
+	x.stage(name, start)
+}
+
+func (x *Exchange) stage(name string, start int) {
+	h := stagedHeader{name, start, len(x.scratch)}
+	if bit := uint64(1) << (len(name) & 63); x.stagedLens&bit == 0 {
+		x.stagedLens |= bit
+	} else {
+		for i := range x.staged {
+			if x.staged[i].name == name {
+				x.staged[i] = h
+				return
+			}
+		}
+	}
+	x.staged = append(x.staged, h)
 }
 
 // ApplyStaged writes the staged headers onto the response, once. The engine
@@ -168,7 +186,31 @@ func (x *Exchange) ApplyStaged() {
 		s := &x.staged[i]
 		h.SetCanonical(stringBytes(s.name), x.scratch[s.start:s.end])
 	}
-	x.staged = x.staged[:0]
+	x.staged, x.stagedLens = x.staged[:0], 0
+}
+
+// Staged reports whether a header of that canonical name is staged.
+func (x *Exchange) Staged(name []byte) bool {
+	if x.stagedLens&(1<<(len(name)&63)) == 0 { // Fast path: none of that length.
+		return false
+	}
+	for i := range x.staged {
+		if x.staged[i].name == string(name) {
+			return true
+		}
+	}
+	return false
+}
+
+// AppendStaged appends the staged headers to dst as they go over the wire. The
+// engine uses it in place of ApplyStaged where no hook looks at headers.
+func (x *Exchange) AppendStaged(dst []byte) []byte {
+	for i := range x.staged {
+		s := &x.staged[i]
+		dst = append(append(append(dst, s.name...), ": "...), x.scratch[s.start:s.end]...)
+		dst = append(dst, '\r', '\n')
+	}
+	return dst
 }
 
 // Answer makes r the answer of this exchange and returns Done, so that a hook

@@ -27,6 +27,9 @@ type Hooks struct {
 
 	// BuffersBody says that Response needs the whole body: the route stops streaming.
 	BuffersBody bool
+	// LogIgnoresHeaders says that Log does not look at response headers. Where no
+	// hook does, those the gateway adds go to the client without being set first.
+	LogIgnoresHeaders bool
 	// BuffersRequest says that Request needs the whole request body, up to the
 	// gateway's limit for buffered bodies; a larger one is answered 413.
 	BuffersRequest bool

@@ -95,9 +95,9 @@ func TestScopePrecedence(t *testing.T) {
 		t.Helper()
 		var b strings.Builder
 		b.WriteString(scopeDocument)
-		for _, in := range strings.Fields(instances) {
+		for in := range strings.FieldsSeq(instances) {
 			b.WriteString("- {name: pre-function, config: {value: " + in + "}")
-			for _, scope := range strings.Split(in, "+") {
+			for scope := range strings.SplitSeq(in, "+") {
 				kind, name, ok := strings.Cut(scope, "=")
 				if ok {
 					b.WriteString(", " + kind + ": " + name)

@@ -20,7 +20,8 @@ var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, headBy
 //
 // A plain TCP connection sends the request and waits for the answer in one
 // visit of the poller: the request is sent inside socket.Loop, after readiness
-// was reset and before it is awaited, so no read is tried that must fail.
+// was reset and before it is awaited, so no read is tried that must fail. While
+// it waits it holds no buffer, which keeps the few that are in use in the cache.
 type conn struct {
 	nc     net.Conn
 	raw    socket.Conn
@@ -37,8 +38,9 @@ type conn struct {
 	armed int64
 
 	// State of the current exchange.
-	out      []byte // what is still to be sent before the first read
-	in       []byte // where the read under way puts its bytes
+	out      []byte      // what is still to be sent before the first read
+	buffer   *sendBuffer // holds out
+	in       []byte      // where the read under way puts its bytes
 	n        int
 	phase    phase
 	err      error
@@ -52,6 +54,7 @@ type phase uint8
 
 const (
 	phaseSend  phase = iota // out is to be sent, then wait
+	phaseReady              // out is sent; what wakes us is the answer
 	phaseRecv               // read, wait if there is nothing
 	phaseSlow               // the socket did not take out at once
 	phaseProbe              // look whether anything has arrived
@@ -64,23 +67,67 @@ func newConn(nc net.Conn, p *pool) *conn {
 	return c
 }
 
-// start queues out, the request head and what is buffered of its body, to be
-// sent by the first Read. It does not keep out beyond the exchange.
-func (c *conn) start(out []byte) {
-	c.out = out
+// sendBuffer holds a request on its way out.
+type sendBuffer struct{ b []byte }
+
+var sendBuffers = sync.Pool{New: func() any { return &sendBuffer{b: make([]byte, 0, 4<<10)} }}
+
+func (b *sendBuffer) giveBack() {
+	if cap(b.b) > sendBytesKept {
+		b.b = nil
+	}
+	sendBuffers.Put(b)
+}
+
+// start queues what b holds, the request head and what is buffered of its body,
+// to be sent before the first read. It takes b over.
+func (c *conn) start(b *sendBuffer) {
+	c.out, c.buffer = b.b, b
 	c.phase = phaseSend
 	c.received = false
 	c.last = nil
 	c.requests++
 }
 
+// dropOut gives the send buffer back: others use it while the service works.
+func (c *conn) dropOut() {
+	c.out = nil
+	if c.buffer != nil {
+		c.buffer.giveBack()
+		c.buffer = nil
+	}
+}
+
+// await sends what start queued and waits until there is something to read. It
+// holds no buffer while it waits.
+func (c *conn) await() error {
+	if !c.hasRaw || c.phase != phaseSend {
+		return nil // the first read does it
+	}
+	c.err = nil
+	err := c.raw.Loop(c.step)
+	if err == nil {
+		err = c.err
+	}
+	if err == nil && c.phase == phaseSlow {
+		// Slow path: the socket's buffer is full. Send the rest waiting.
+		if err = c.flush(c.pool.writeTimeout); err != nil {
+			err = writeError{err}
+		}
+	}
+	if err != nil {
+		c.last = err
+	}
+	return err
+}
+
 // flush sends what start queued, waiting as needed: for requests whose body
 // follows as a stream.
 func (c *conn) flush(timeout time.Duration) error {
-	out := c.out
-	c.out = nil
+	err := c.write(c.out, timeout)
+	c.dropOut()
 	c.phase = phaseRecv
-	return c.write(out, timeout)
+	return err
 }
 
 // write sends b, waiting up to timeout.
@@ -117,7 +164,7 @@ func (c *conn) alive() bool {
 
 func (c *conn) read(p []byte) (int, error) {
 	if !c.hasRaw {
-		if c.phase == phaseSend {
+		if c.phase == phaseSend { // TLS
 			if err := c.flush(c.pool.writeTimeout); err != nil {
 				return 0, writeError{err}
 			}
@@ -130,35 +177,19 @@ func (c *conn) read(p []byte) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if c.phase == phaseSlow {
-		// Slow path: the socket's buffer is full. Send the rest waiting, then read.
-		if err := c.flush(c.pool.writeTimeout); err != nil {
-			return 0, writeError{err}
-		}
-		return c.nc.Read(p)
-	}
 	return c.n, c.err
 }
 
 // advance is the step of socket.Loop.
 func (c *conn) advance(fd uintptr) bool {
-	if c.phase == phaseProbe {
-		c.err = socket.Peek(fd)
+	switch c.phase {
+	case phaseSend:
+		return c.send(fd)
+	case phaseReady:
+		c.phase = phaseRecv
 		return true
-	}
-	if c.phase == phaseSend {
-		n, err := socket.Send(fd, c.out)
-		c.out = c.out[n:]
-		switch err {
-		case nil:
-			c.out = nil
-			c.phase = phaseRecv
-			return false // nothing can have been answered before readiness was reset
-		case socket.ErrAgain:
-			c.phase = phaseSlow
-		default:
-			c.err = writeError{err}
-		}
+	case phaseProbe:
+		c.err = socket.Peek(fd)
 		return true
 	}
 	n, err := socket.Recv(fd, c.in)
@@ -166,6 +197,23 @@ func (c *conn) advance(fd uintptr) bool {
 		return false
 	}
 	c.n, c.err = n, err
+	return true
+}
+
+// send sends out and reports whether not to wait for the answer.
+func (c *conn) send(fd uintptr) bool {
+	n, err := socket.Send(fd, c.out)
+	c.out = c.out[n:]
+	switch err {
+	case nil:
+		c.dropOut()
+		c.phase = phaseReady
+		return false // nothing can have been answered before readiness was reset
+	case socket.ErrAgain:
+		c.phase = phaseSlow
+	default:
+		c.err = writeError{err}
+	}
 	return true
 }
 
@@ -216,6 +264,7 @@ func (c *conn) release(now int64) {
 // close ends the connection.
 func (c *conn) close() {
 	c.dropReader()
+	c.dropOut()
 	_ = c.nc.Close() // nothing is lost: the exchange is over or has failed
 	c.pool.closed()
 }

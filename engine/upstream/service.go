@@ -23,8 +23,8 @@ const (
 	// WholeBodyMax is the largest response body read whole because a Response
 	// hook asked for it.
 	WholeBodyMax = 16 << 20
-	// callBytesKept is the largest send buffer that goes back to its pool.
-	callBytesKept = BufferedBodyMax + headBytesMax
+	// sendBytesKept is the largest send buffer that goes back to its pool.
+	sendBytesKept = BufferedBodyMax + headBytesMax
 )
 
 // Service forwards exchanges to one configured service.
@@ -58,7 +58,6 @@ type Way struct {
 
 // call is the working memory of one Forward.
 type call struct {
-	out   []byte
 	head  headWriter
 	strip hopStripper
 	tried []bool
@@ -66,7 +65,7 @@ type call struct {
 }
 
 var calls = sync.Pool{New: func() any {
-	k := &call{out: make([]byte, 0, 4<<10)}
+	k := &call{}
 	k.head.visit = k.head.field
 	k.strip.visit = k.strip.field
 	k.avoid = k.wasTried
@@ -75,20 +74,13 @@ var calls = sync.Pool{New: func() any {
 
 func (k *call) wasTried(i int) bool { return k.tried[i] }
 
-func (k *call) giveBack() {
-	if cap(k.out) > callBytesKept {
-		k.out = nil
-	}
-	calls.Put(k)
-}
-
 // Forward sends x's request to a target and makes the answer x's response: the
 // service's, or a reply that says what went wrong. A response body that is
 // large or of unknown length becomes the body stream of x.Ctx.Response.
 func (s *Service) Forward(x *pipeline.Exchange, way *Way) {
 	x.UpstreamStart = pipeline.Now()
 	k := calls.Get().(*call)
-	defer k.giveBack()
+	defer calls.Put(k)
 	k.tried = append(k.tried[:0], make([]bool, len(s.targets))...)
 	f := fault{kind: KindNoTarget}
 	staleRetries := 0
@@ -188,10 +180,10 @@ func (s *Service) exchange(x *pipeline.Exchange, way *Way, t *target, c *conn, k
 	} else if length < 0 {
 		length = -1
 	}
-	out := k.head.append(k.out[:0], x, way, t)
-	out = appendFraming(out, &req.Header, length)
-	out = append(out, buffered...)
-	k.out = out
+	out := sendBuffers.Get().(*sendBuffer)
+	out.b = k.head.append(out.b[:0], x, way, t)
+	out.b = appendFraming(out.b, &req.Header, length)
+	out.b = append(out.b, buffered...)
 	c.start(out)
 	if stream {
 		if f := s.sendStream(x, c, length); f.kind != kindNone {
@@ -206,6 +198,11 @@ func (s *Service) exchange(x *pipeline.Exchange, way *Way, t *target, c *conn, k
 	if err := c.arm(now, s.readTimeout); err != nil {
 		c.close()
 		return c.fault(err)
+	}
+	if err := c.await(); err != nil {
+		f := s.headFault(c, err)
+		c.close()
+		return f
 	}
 	if err := readHead(c, &x.Ctx.Response); err != nil {
 		f := s.headFault(c, err)

@@ -48,7 +48,7 @@ func build(c Config, env *pipeline.Env) (pipeline.Hooks, error) {
 	}
 	r := &recorder{Config: c, view: pipeline.Shared(env, "prometheus", func() *view { return g.open(env) })}
 	r.hold(c.UpstreamHealthMetrics)
-	h := pipeline.Hooks{Close: r.release}
+	h := pipeline.Hooks{Close: r.release, LogIgnoresHeaders: true}
 	if c.StatusCodeMetrics || c.LatencyMetrics || c.BandwidthMetrics {
 		h.Log = r.log
 	}
