@@ -125,7 +125,7 @@ func TestConsole(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, block := range fences(t, "console") {
-		for _, step := range strings.Split(strings.TrimPrefix(block, "$ "), "\n$ ") {
+		for step := range strings.SplitSeq(strings.TrimPrefix(block, "$ "), "\n$ ") {
 			command, want, _ := strings.Cut(step, "\n")
 			command = strings.ReplaceAll(command, "127.0.0.1:8000", "127.0.0.1:"+port)
 			out, _ := shell(t, dir, sluice, nil, command) // some are shown failing

@@ -6,7 +6,10 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/netip"
+	"slices"
+	"strings"
 
 	"github.com/valyala/fasthttp"
 
@@ -39,6 +42,12 @@ func (e *Engine) arrive(x *exchange, s *snapshot.Snapshot) *snapshot.Route {
 	x.ClientIP = x.PeerIP
 	e.node.Requests.Add(x.shard, 1)
 	x.route = s.Nowhere()
+	if x.arrival.head.TooMany {
+		e.malformed.Inc()
+		x.Answer(replyHeadTooLarge)
+		x.closing = true
+		return x.route
+	}
 	if !e.readTarget(x) {
 		e.malformed.Inc()
 		x.Answer(replyMalformed)
@@ -162,9 +171,6 @@ func (e *Engine) believe(x *exchange, s *snapshot.Snapshot) {
 	if head.Connection {
 		dropNamed(h)
 	}
-	if !head.Forwarding {
-		return
-	}
 	if x.TrustedPeer {
 		x.Secure = x.Secure || bytes.EqualFold(h.Peek("X-Forwarded-Proto"), []byte("https"))
 		if ip := realIP(x, c); ip.IsValid() {
@@ -172,22 +178,32 @@ func (e *Engine) believe(x *exchange, s *snapshot.Snapshot) {
 		}
 		return
 	}
-	for _, name := range [...]string{"X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Path", "X-Forwarded-Prefix", "X-Real-Ip"} {
-		h.Del(name)
+	if head.Forwarding {
+		for _, name := range [...]string{"X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Path", "X-Forwarded-Prefix", "X-Real-Ip"} {
+			h.Del(name)
+		}
 	}
 }
 
 // dropNamed removes the fields named in Connection (RFC 9110 section 7.6.1),
 // but for those that say where the request goes and how long it is.
 func dropNamed(h *fasthttp.RequestHeader) {
-	for rest := h.Peek("Connection"); len(rest) > 0; {
+	if v := h.Peek("Connection"); bytes.EqualFold(v, []byte("keep-alive")) || bytes.EqualFold(v, []byte("close")) {
+		if len(h.PeekAll("Connection")) < 2 {
+			return // Fast path: what browsers send.
+		}
+	}
+	var named []byte
+	for key, value := range h.All() {
+		if string(key) == "Connection" {
+			named = append(append(named, value...), ',')
+		}
+	}
+	for len(named) > 0 {
 		var name []byte
-		name, rest, _ = bytes.Cut(rest, []byte{','})
-		name = bytes.TrimSpace(name)
-		switch {
-		case len(name) == 0, bytes.EqualFold(name, []byte("host")), bytes.EqualFold(name, []byte("content-length")),
-			bytes.EqualFold(name, []byte("connection")), bytes.EqualFold(name, []byte("transfer-encoding")),
-			bytes.EqualFold(name, []byte("close")), bytes.EqualFold(name, []byte("keep-alive")), bytes.EqualFold(name, []byte("upgrade")), bytes.EqualFold(name, []byte("te")):
+		name, named, _ = bytes.Cut(named, []byte{','})
+		switch name = bytes.TrimSpace(name); strings.ToLower(string(name)) {
+		case "", "host", "content-length", "connection", "transfer-encoding", "close", "keep-alive", "upgrade", "te":
 			continue
 		}
 		h.DelBytes(name)
@@ -196,22 +212,26 @@ func dropNamed(h *fasthttp.RequestHeader) {
 
 // realIP reads the client's address from real_ip_header of a trusted peer: the
 // last address, or with real_ip_recursive the last that is not itself trusted.
+// Several fields of that name are one list (RFC 9110 section 5.3).
 func realIP(x *exchange, c *snapshot.ClientAddress) netip.Addr {
 	var found netip.Addr
-	for rest := x.Ctx.Request.Header.Peek(c.Header); len(rest) > 0; {
-		part := rest
-		if i := bytes.LastIndexByte(rest, ','); i >= 0 {
-			part, rest = rest[i+1:], rest[:i]
-		} else {
-			rest = nil
-		}
-		ip, ok := parseAddr(bytes.TrimSpace(part))
-		if !ok {
-			return found
-		}
-		found = ip
-		if !c.Recursive || !c.Trusts(ip) {
-			return found
+	fields := x.Ctx.Request.Header.PeekAll(c.Header)
+	for _, rest := range slices.Backward(fields) {
+		for len(rest) > 0 {
+			part := rest
+			if i := bytes.LastIndexByte(rest, ','); i >= 0 {
+				part, rest = rest[i+1:], rest[:i]
+			} else {
+				rest = nil
+			}
+			ip, ok := parseAddr(bytes.TrimSpace(part))
+			if !ok {
+				return found
+			}
+			found = ip
+			if !c.Recursive || !c.Trusts(ip) {
+				return found
+			}
 		}
 	}
 	return found
@@ -244,9 +264,12 @@ func refuse(x *exchange, r *snapshot.Refusal) pipeline.Verdict {
 	if r.Redirect == 0 {
 		return x.Answer(r.Reply)
 	}
-	h := &x.Ctx.Request.Header
-	location := append([]byte("https://"), h.Host()...)
-	location = append(location, h.RequestURI()...)
+	// The port of the plain listener is not that of the other.
+	location := append([]byte("https://"), upstream.WithoutPort(x.Ctx.Request.Header.Host())...)
+	location = append(location, router.EscapePath(nil, x.Path)...)
+	if x.HasQuery {
+		location = append(append(location, '?'), x.Query...)
+	}
 	x.Ctx.Response.SetStatusCode(r.Redirect)
 	x.Ctx.Response.Header.SetBytesV("Location", location)
 	x.Source = pipeline.SourceGateway
@@ -254,18 +277,26 @@ func refuse(x *exchange, r *snapshot.Refusal) pipeline.Verdict {
 }
 
 // bufferBody reads the whole body of a request whose hooks need it.
-func bufferBody(x *exchange) pipeline.Verdict {
-	body, err := io.ReadAll(io.LimitReader(x.Ctx.RequestBodyStream(), upstream.WholeBodyMax+1))
+func bufferBody(x *exchange, bodyMax int64) pipeline.Verdict {
+	limit := int64(upstream.WholeBodyMax)
+	if bodyMax > 0 {
+		limit = min(limit, bodyMax)
+	}
+	body, err := upstream.ReadClientBody(x.Ctx, limit, x.bodyTimeout)
 	switch {
-	case err != nil:
-		x.closing = true
-		return x.Answer(replyMalformed)
-	case len(body) > upstream.WholeBodyMax:
+	case err == nil:
+		x.Ctx.Request.SetBodyRaw(body)
+		return pipeline.Next
+	case errors.Is(err, upstream.ErrTooBig):
 		x.closing = true
 		return x.Answer(replyTooLarge)
 	}
-	x.Ctx.Request.SetBodyRaw(body)
-	return pipeline.Next
+	x.closing = true
+	var ne net.Error
+	if errors.As(err, &ne) && ne.Timeout() {
+		return x.Answer(replyHeadTimeout)
+	}
+	return x.Answer(replyMalformed)
 }
 
 // bufferSmall takes a small body of known length off the connection, so that it

@@ -18,9 +18,6 @@ func (e *Engine) depart(x *exchange, s *snapshot.Snapshot) {
 	if s.Headers.RequestID {
 		x.Stage("X-Kong-Request-Id", x.RequestID[:])
 	}
-	if len(h.PeekCanonical(nameDate)) == 0 {
-		x.Stage("Date", *e.date.Load())
-	}
 	if x.Source == pipeline.SourceService {
 		proxied(x, &s.Headers)
 	} else if s.Headers.ResponseLatency {
@@ -28,6 +25,9 @@ func (e *Engine) depart(x *exchange, s *snapshot.Snapshot) {
 	}
 	if !x.raw {
 		x.ApplyStaged()
+	}
+	if x.arrival.fast && len(h.PeekCanonical(nameDate)) == 0 {
+		x.Stage("Date", *e.date.Load()) // fasthttp would drop it from its headers
 	}
 }
 
@@ -81,7 +81,7 @@ var exchanges = sync.Pool{New: func() any {
 // acquire returns an exchange for the request in ctx.
 func (e *Engine) acquire(ctx *fasthttp.RequestCtx) *exchange {
 	x := exchanges.Get().(*exchange)
-	x.Ctx = ctx
+	x.Ctx, x.bodyTimeout = ctx, e.timeouts.Body
 	ctx.Response.Header.SetNoDefaultContentType(true)
 	x.shard = uint32(ctx.ConnID())
 	return x

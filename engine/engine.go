@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -161,6 +162,9 @@ func (e *Engine) Apply(d *config.Document) error {
 	targets := upstream.Targets(d)
 	e.node.Targets.Store(&targets)
 	old := e.live.Swap(s)
+	if old != nil && !reflect.DeepEqual(old.Document.Gateway.ProxyListen, d.Gateway.ProxyListen) {
+		e.log.Warn("proxy_listen has changed: listeners change with a restart only", "now", d.Gateway.ProxyListen)
+	}
 	e.reloadsGood.Inc()
 	e.note(func(st *ReloadStatus) { *st = ReloadStatus{Hash: d.Hash, Applied: time.Now()} })
 	if old != nil {

@@ -3,7 +3,10 @@ package engine_test
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"io"
 	"log/slog"
 	"net"
@@ -222,4 +225,21 @@ func echoed(t testing.TB, body string) echo {
 		t.Fatalf("not an echo: %v\n%s", err, body)
 	}
 	return e
+}
+
+// pemOf renders a certificate and its key as JSON strings, which YAML reads.
+func pemOf(t testing.TB, c tls.Certificate) (cert, key string) {
+	t.Helper()
+	der, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	quote := func(kind string, b []byte) string {
+		text, err := json.Marshal(string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: b})))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	return quote("CERTIFICATE", c.Certificate[0]), quote("PRIVATE KEY", der)
 }

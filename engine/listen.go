@@ -16,6 +16,7 @@ import (
 	"github.com/sluice-gateway/sluice/engine/config"
 	"github.com/sluice-gateway/sluice/engine/downstream"
 	"github.com/sluice-gateway/sluice/engine/pipeline"
+	"github.com/sluice-gateway/sluice/engine/snapshot"
 )
 
 // proxyHeaderTimeout bounds how long a PROXY header may take to arrive.
@@ -29,6 +30,10 @@ func (e *Engine) Listen() ([]net.Addr, error) {
 	var errs []error
 	specs := e.Document().Gateway.ProxyListen
 	for i := range specs {
+		if specs[i].SSL && !e.live.Load().Certificates.Any() {
+			errs = append(errs, fmt.Errorf("proxy_listen %q: %w", specs[i].String(), snapshot.ErrNoCertificate))
+			continue
+		}
 		l, err := OpenListener(&specs[i])
 		if err != nil {
 			errs = append(errs, fmt.Errorf("proxy_listen %q: %w", specs[i].String(), err))

@@ -3,6 +3,7 @@ package engine
 import (
 	"io"
 	"runtime/debug"
+	"time"
 
 	"github.com/valyala/fasthttp"
 
@@ -24,7 +25,7 @@ func (e *Engine) serve(x *exchange) {
 		e.depart(x, s)
 		return
 	}
-	if admit(x, route) == pipeline.Next && route.Chain.Request(&x.Exchange) == pipeline.Next {
+	if admit(x, route, s.BodyMax) == pipeline.Next && route.Chain.Request(&x.Exchange) == pipeline.Next {
 		forward(x, route) // who answers?
 	}
 	if !x.raw {
@@ -35,7 +36,7 @@ func (e *Engine) serve(x *exchange) {
 }
 
 // admit answers what a route refuses before its hooks see the request.
-func admit(x *exchange, route *snapshot.Route) pipeline.Verdict {
+func admit(x *exchange, route *snapshot.Route, bodyMax int64) pipeline.Verdict {
 	switch {
 	case route.Entity == nil:
 		return x.Answer(replyNoRoute)
@@ -43,7 +44,7 @@ func admit(x *exchange, route *snapshot.Route) pipeline.Verdict {
 		return refuse(x, route.Refuses)
 	}
 	if route.Chain.BuffersRequest && x.Ctx.Request.IsBodyStream() {
-		return bufferBody(x)
+		return bufferBody(x, bodyMax)
 	}
 	return pipeline.Next
 }
@@ -83,6 +84,8 @@ type exchange struct {
 	route   *snapshot.Route
 	shard   uint32
 	closing bool // the connection ends with this answer
+	// bodyTimeout is how long the client may take for a piece of its body.
+	bodyTimeout time.Duration
 	// raw: staged headers go straight to the wire, since the fast lane writes
 	// the answer and no hook looks at its headers.
 	raw bool
@@ -106,7 +109,7 @@ func (e *Engine) serveHTTP(ctx *fasthttp.RequestCtx) {
 		x.arrival.head.Malformed = true
 	}
 	e.serve(x)
-	if x.closing {
+	if x.closing || e.server.Draining() {
 		ctx.Response.SetConnectionClose()
 	}
 	resp := &ctx.Response
@@ -121,7 +124,11 @@ func (e *Engine) serveHTTP(ctx *fasthttp.RequestCtx) {
 	// The end of a streamed answer is known when the server closes its body.
 	x.BytesOut = int64(len(resp.Header.Header()))
 	size, flush := resp.Header.ContentLength(), resp.ImmediateHeaderFlush
-	resp.SetBodyStream(&finisher{body: resp.BodyStream(), x: x, e: e}, size)
+	stream := resp.BodyStream()
+	if d, ok := stream.(interface{ Detach() io.Reader }); ok {
+		stream = d.Detach() // SetBodyStream closes the stream that it replaces
+	}
+	resp.SetBodyStream(&finisher{body: stream, x: x, e: e}, size)
 	resp.ImmediateHeaderFlush = flush
 }
 

@@ -59,7 +59,7 @@ type Reload struct {
 	Watching bool      // changes of the files are noticed
 }
 
-// Options are what an API needs. All but BodyBytesMax must be set.
+// Options are what an API needs. All but Files and BodyBytesMax must be set.
 type Options struct {
 	Gateway    Gateway
 	Configurer Configurer
@@ -69,6 +69,8 @@ type Options struct {
 	// Plugins are the names that have code, in the order their hooks run.
 	Plugins []string
 	Version string
+	// Files are what Configurer.Reload reads, for its answer; they may be none.
+	Files []string
 	// BodyBytesMax bounds a posted document; a larger one is answered 413.
 	// 0 means 256 MiB, about three million consumers.
 	BodyBytesMax int
@@ -110,6 +112,9 @@ var (
 func New(o Options) *API {
 	if o.BodyBytesMax == 0 {
 		o.BodyBytesMax = bodyBytesMaxDefault
+	}
+	if o.Files == nil {
+		o.Files = []string{}
 	}
 	a := &API{Options: o, hostname: hostname(), started: time.Now()}
 	a.status = []route{

@@ -114,7 +114,7 @@ func start(t *testing.T, o admin.Options) *api {
 	g.live.Store(d)
 	o.Gateway, o.Configurer, o.Observer = g, g, g
 	o.Reading = config.Options{Catalog: catalog{}}
-	o.Plugins, o.Version = []string{"correlation-id", "key-auth"}, "1.2.3"
+	o.Plugins, o.Version = []string{"correlation-id", "key-auth", "of-our-own"}, "1.2.3"
 	a := admin.New(o)
 	serve := func(s *fasthttp.Server) string {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -246,8 +246,11 @@ func TestRoot(t *testing.T) {
 	available := plugins["available_on_server"].(map[string]any)
 	first := available["correlation-id"].(map[string]any)["priority"].(float64)
 	second := available["key-auth"].(map[string]any)["priority"].(float64)
-	if first <= second {
-		t.Errorf("priorities %v and %v do not follow the order", first, second)
+	if first != 100001 || second != 1250 {
+		t.Errorf("priorities %v and %v, want Kong's", first, second)
+	}
+	if own := available["of-our-own"].(map[string]any)["priority"].(float64); own != second {
+		t.Errorf("priority %v of a plugin that is not Kong's, want that of the one before it", own)
 	}
 	if enabled := fmt.Sprint(plugins["enabled_in_cluster"]); enabled != "[key-auth]" {
 		t.Errorf("enabled: %s", enabled)

@@ -14,6 +14,7 @@
 //	operate.go  what is done: /config, /reload
 //	faults.go   faults of a document in Kong's shape
 //	profile.go  /debug/pprof
+//	priority.go priorities of plugins as GET / tells them
 //	entities.go entities of a document in Kong's shape
 //
 // Paths, bodies and codes are Kong's where Kong has them; what is ours is said

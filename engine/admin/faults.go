@@ -39,7 +39,7 @@ type faultAt struct {
 // entities of flattened errors; nil leaves errors as a tree.
 func describe(err error, root *config.Node) *invalidDocument {
 	b := &invalidDocument{Code: codeInvalidDocument, Name: "invalid declarative configuration", Fields: &faultTree{}}
-	faults := FaultsOf(err)
+	faults, _ := FaultsOf(err).Split() // Kong: an answer tells of errors only
 	whole := &faultTree{}
 	flat := map[string]int{} // path of an entity → place in b.Flattened
 	for i := range faults {

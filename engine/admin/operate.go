@@ -37,8 +37,8 @@ func (a *API) postReload(ctx *fasthttp.RequestCtx) {
 		answer(ctx, fasthttp.StatusBadRequest, describe(err, nil))
 		return
 	}
-	answer(ctx, fasthttp.StatusOK, map[string]string{
-		"message": "reloaded", "configuration_hash": a.Gateway.Document().Hash,
+	answer(ctx, fasthttp.StatusOK, map[string]any{
+		"message": "reloaded", "configuration_hash": a.Gateway.Document().Hash, "files": a.Files,
 	})
 }
 

@@ -26,13 +26,13 @@ type pluginFacts struct {
 	Priority int    `json:"priority"`
 }
 
-// getRoot is GET /: who this is. Kong: the same members; a plugin's priority is
-// its place in our order, counted so that the higher runs first.
+// getRoot is GET /: who this is. Kong: the same members and priorities; a plugin
+// with the higher one runs first.
 func (a *API) getRoot(ctx *fasthttp.RequestCtx) {
 	d := a.Gateway.Document()
 	available := make(map[string]pluginFacts, len(a.Plugins))
-	for i, name := range a.Plugins {
-		available[name] = pluginFacts{Version: a.Version, Priority: len(a.Plugins) - i}
+	for name, number := range priorityOf(a.Plugins) {
+		available[name] = pluginFacts{Version: a.Version, Priority: number}
 	}
 	answer(ctx, fasthttp.StatusOK, map[string]any{
 		"tagline":       "Welcome to sluice",

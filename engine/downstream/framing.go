@@ -15,10 +15,16 @@ type Head struct {
 	Chunked bool
 	// Length: a Content-Length field is there.
 	Length bool
+	// TooMany says that the block has more than FieldsMax fields. It is answered 431.
+	TooMany bool
 	// Unusual: a field that only the full server handles is there: Expect,
 	// Upgrade, Transfer-Encoding.
 	Unusual bool
 }
+
+// FieldsMax is how many header fields a request may have: each costs memory that
+// is many times its size on the wire, and keeps it.
+const FieldsMax = 200
 
 // Inspect checks the framing of a request's header block, from after the request
 // line up to and including the empty line, by rules stricter than the parser's
@@ -27,6 +33,7 @@ type Head struct {
 // coding but chunked make a block malformed. It allocates nothing.
 func Inspect(block []byte) Head {
 	var h Head
+	fields := 0
 	for len(block) > 0 {
 		end := bytes.IndexByte(block, '\n')
 		if end < 1 || block[end-1] != '\r' {
@@ -42,6 +49,10 @@ func Inspect(block []byte) Head {
 		colon := bytes.IndexByte(line, ':')
 		if colon < 1 || bytes.IndexByte(line, '\r') >= 0 {
 			h.Malformed = true
+			return h
+		}
+		if fields++; fields > FieldsMax {
+			h.TooMany, h.Unusual = true, true
 			return h
 		}
 		h.note(line[:colon], line[colon+1:])

@@ -61,6 +61,7 @@ type lane struct {
 
 	served   int
 	armed    int64
+	writeBy  int64
 	handOver []byte // bytes the general server is to begin with
 
 	// idleSince is Now() since the lane waits, 0 while it serves. The sweeper
@@ -152,8 +153,8 @@ func (l *lane) advance(fd uintptr) bool {
 		}
 		b.end = n
 		for b.at < b.end {
-			var how outcome
-			switch b, how = l.serve(fd, b); how {
+			var o outcome
+			switch b, o = l.serve(fd, b); o {
 			case ended:
 				return true
 			case unusual:
@@ -205,12 +206,30 @@ func (l *lane) serve(fd uintptr, b *turnBuffers) (*turnBuffers, outcome) {
 	}
 	sent, err := l.send(fd, b, closing)
 	l.server.Handler.Sent(r, sent)
+	if head > headBytesKept || ctx.Response.Header.Len() > fieldsKept {
+		// What a header grew would stay with the connection.
+		ctx.Request.Reset()
+		ctx.Response.Reset()
+		l.ctx = fasthttp.RequestCtx{}
+		l.ctx.Init2(l.nc, quiet{}, false)
+		return b, how(closing || err != nil)
+	}
 	ctx.Request.Reset()
 	ctx.Response.Reset()
-	if closing || err != nil {
-		return b, ended
+	return b, how(closing || err != nil)
+}
+
+// Headers above these make a lane's parsed request and response start anew.
+const (
+	headBytesKept = 4 << 10
+	fieldsKept    = 64
+)
+
+func how(over bool) outcome {
+	if over {
+		return ended
 	}
-	return b, kept
+	return kept
 }
 
 var headEnd = []byte("\r\n\r\n")
@@ -278,10 +297,7 @@ func (l *lane) write(fd uintptr, p []byte) (int64, error) {
 }
 
 func (l *lane) writeSlow(p []byte) (int64, error) {
-	if err := l.nc.SetWriteDeadline(time.Now().Add(l.server.Timeouts.Write)); err != nil {
-		return 0, err
-	}
-	n, err := l.nc.Write(p)
+	n, err := writePieces(l.nc, p, l.server.Timeouts.Write, &l.writeBy)
 	return int64(n), err
 }
 

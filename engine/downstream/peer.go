@@ -50,6 +50,7 @@ type peerConn struct {
 	peer Peer
 	held []byte
 
+	ended        bool // used by the goroutine that reads
 	closing      atomic.Bool
 	writeTimeout time.Duration
 	writeBy      int64 // deadline armed for writes, a Now value
@@ -64,8 +65,30 @@ func (c *peerConn) Read(b []byte) (int, error) {
 		}
 		return n, nil
 	}
-	return c.Conn.Read(b)
+	return readNoting(c.Conn, b, &c.ended)
 }
+
+// readNoting reads from c and notes its end, which fasthttp does not tell from
+// the end of a body. Bytes that come with the end are returned without it.
+func readNoting(c net.Conn, b []byte, ended *bool) (int, error) {
+	n, err := c.Read(b)
+	if err == io.EOF {
+		if n > 0 {
+			return n, nil
+		}
+		*ended = true
+	}
+	return n, err
+}
+
+// Ended reports whether the client has ended the connection.
+func (c *peerConn) Ended() bool { return c.ended }
+
+// Ended reports whether the client has ended the connection.
+func (c *tlsConn) Ended() bool { return c.ended }
+
+// Read implements net.Conn.
+func (c *tlsConn) Read(b []byte) (int, error) { return readNoting(c.Conn, b, &c.ended) }
 
 // Close implements net.Conn. A client that is still sending when it is answered
 // would lose the answer to the reset that closing with unread bytes causes, so
@@ -91,24 +114,37 @@ type tlsConn struct {
 	*tls.Conn
 	peer Peer
 
+	ended        bool // used by the goroutine that reads
 	writeTimeout time.Duration
 	writeBy      int64
 }
 
 // Write implements net.Conn: a client has writeTimeout to take each piece.
 func (c *tlsConn) Write(b []byte) (int, error) {
-	if err := armWrite(c.Conn, c.writeTimeout, &c.writeBy); err != nil {
-		return 0, err
-	}
-	return c.Conn.Write(b)
+	return writePieces(c.Conn, b, c.writeTimeout, &c.writeBy)
 }
 
 // Write implements net.Conn: a client has writeTimeout to take each piece.
 func (c *peerConn) Write(b []byte) (int, error) {
-	if err := armWrite(c.Conn, c.writeTimeout, &c.writeBy); err != nil {
-		return 0, err
+	return writePieces(c.Conn, b, c.writeTimeout, &c.writeBy)
+}
+
+// pieceBytes is what a client must take within the write timeout.
+const pieceBytes = 64 << 10
+
+// writePieces writes b, giving the client timeout for each piece of it.
+func writePieces(c net.Conn, b []byte, timeout time.Duration, by *int64) (int, error) {
+	written := 0
+	for {
+		if err := armWrite(c, timeout, by); err != nil {
+			return written, err
+		}
+		piece := b[written:min(len(b), written+pieceBytes)]
+		n, err := c.Write(piece)
+		if written += n; err != nil || written == len(b) {
+			return written, err
+		}
 	}
-	return c.Conn.Write(b)
 }
 
 // armWrite makes writes fail timeout from now, up to a second later: deadlines

@@ -10,10 +10,12 @@ import (
 // responseWriter writes responses as the fast lane sends them: fasthttp's own
 // encoder would replace the service's Date field with its own.
 type responseWriter struct {
-	dst   []byte
-	x     *pipeline.Exchange
-	bare  bool // no body may follow: the service's Content-Length stays
-	visit func(key, value []byte) bool
+	dst      []byte
+	x        *pipeline.Exchange
+	closing  bool
+	noLength bool
+	bare     bool // no body may follow: the service's Content-Length stays
+	visit    func(key, value []byte) bool
 }
 
 // statusLines has the whole status line of the usual statuses, by status.
@@ -34,8 +36,9 @@ func (w *responseWriter) append(dst []byte, r *Request, closing bool) []byte {
 	h := &resp.Header
 	status := resp.StatusCode()
 	dst = appendStatusLine(dst, status, h.StatusMessage())
+	w.noLength = status == http.StatusNoContent || status < 200 // RFC 9110 section 8.6
 	forbidden := status == http.StatusNoContent || status == http.StatusNotModified || status < 200
-	w.bare = forbidden || ctx.IsHead()
+	w.bare, w.closing = forbidden || ctx.IsHead(), closing
 	w.dst, w.x = dst, r.Exchange
 	h.All()(w.visit)
 	dst = w.x.AppendStaged(w.dst)
@@ -85,11 +88,15 @@ func appendLength(dst []byte, n int) []byte {
 func (w *responseWriter) field(key, value []byte) bool {
 	switch string(key) {
 	case "Content-Length":
-		if !w.bare {
+		if !w.bare || w.noLength {
 			return true
 		}
-	case "Transfer-Encoding", "Connection":
+	case "Transfer-Encoding":
 		return true
+	case "Connection": // of a reply of the gateway: the service's are removed
+		if w.closing {
+			return true
+		}
 	}
 	if w.x.Staged(key) {
 		return true

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,11 +51,12 @@ type Server struct {
 	draining atomic.Bool
 	quit     chan struct{}
 	once     sync.Once
+	ended    sync.Once
 
 	mu        sync.Mutex
 	listeners map[net.Listener]bool
 	lanes     map[*lane]bool
-	general   map[net.Conn]bool // true: idle
+	general   map[net.Conn]int64 // Now() since the connection is idle, 0 while it serves
 	conns     sync.WaitGroup
 }
 
@@ -63,7 +65,7 @@ func (s *Server) init() {
 		s.quit = make(chan struct{})
 		s.listeners = map[net.Listener]bool{}
 		s.lanes = map[*lane]bool{}
-		s.general = map[net.Conn]bool{}
+		s.general = map[net.Conn]int64{}
 		s.General.ConnState = s.noteState
 		go s.sweep()
 	})
@@ -115,6 +117,10 @@ func (s *Server) Serve(l net.Listener, config *tls.Config) error {
 // serveConn serves one connection to its end.
 func (s *Server) serveConn(c net.Conn, config *tls.Config) {
 	defer func() {
+		if r := recover(); r != nil {
+			// The steps of a request recover for themselves: this is the lane's own.
+			s.Log.Error("panic while serving a connection", "panic", r, "stack", string(debug.Stack()))
+		}
 		_ = c.Close() // closed before in most cases
 		s.Node.Active.Add(-1)
 		s.conns.Done()
@@ -168,7 +174,7 @@ func (s *Server) peerConn(c net.Conn, peer Peer, held []byte) *peerConn {
 
 func (s *Server) serveGeneral(c net.Conn) {
 	s.mu.Lock()
-	s.general[c] = true
+	s.general[c] = pipeline.Now()
 	s.mu.Unlock()
 	err := s.General.ServeConn(c)
 	s.mu.Lock()
@@ -182,8 +188,12 @@ func (s *Server) serveGeneral(c net.Conn) {
 func (s *Server) noteState(c net.Conn, state fasthttp.ConnState) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, ok := s.general[c]; ok {
-		s.general[c] = state == fasthttp.StateIdle || state == fasthttp.StateNew
+	if _, ok := s.general[c]; !ok {
+		return
+	}
+	s.general[c] = 0
+	if state == fasthttp.StateIdle || state == fasthttp.StateNew {
+		s.general[c] = pipeline.Now()
 	}
 }
 
@@ -206,13 +216,7 @@ func (s *Server) Drain(ctx context.Context) error {
 		s.conns.Wait()
 		close(done)
 	}()
-	defer func() {
-		select {
-		case <-s.quit:
-		default:
-			close(s.quit)
-		}
-	}()
+	defer s.ended.Do(func() { close(s.quit) })
 	tick := time.NewTicker(drainTick)
 	defer tick.Stop()
 	for {
@@ -243,8 +247,8 @@ func (s *Server) closeIdle() {
 			l.poke() // it serves what has arrived meanwhile, or closes
 		}
 	}
-	for c, idle := range s.general {
-		if idle {
+	for c, since := range s.general {
+		if since != 0 && now-since > int64(drainGrace) {
 			_ = c.SetReadDeadline(time.Unix(1, 0)) // its read fails and it ends
 		}
 	}

@@ -139,10 +139,7 @@ func (r *Reply) pick(x *Exchange) int {
 		if i := acceptedForm(accept); i >= 0 {
 			return i
 		}
-		if r.proxy {
-			return x.Errors.fallback
-		}
-		return formJSON
+		return formJSON // anything, or nothing we have
 	}
 	if !r.proxy {
 		return formJSON

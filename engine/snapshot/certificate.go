@@ -53,8 +53,8 @@ func newCertificates(d *config.Document) (*Certificates, error) {
 // Any reports whether there is a certificate at all.
 func (c *Certificates) Any() bool { return c.fallback != nil }
 
-// errNoCertificate ends a handshake for which there is nothing to present.
-var errNoCertificate = errors.New("no certificate: set gateway.ssl_cert and gateway.ssl_cert_key, or add one under certificates")
+// ErrNoCertificate says that a TLS listener has nothing to present.
+var ErrNoCertificate = errors.New("no certificate: set gateway.ssl_cert and gateway.ssl_cert_key, or add one under certificates")
 
 // Get returns the certificate for a handshake: the exact name, then
 // "*.rest", then "first.*", then "*", then the default.
@@ -77,7 +77,7 @@ func (c *Certificates) Get(hello *tls.ClientHelloInfo) (*tls.Certificate, error)
 		return pair, nil
 	}
 	if c.fallback == nil {
-		return nil, errNoCertificate
+		return nil, ErrNoCertificate
 	}
 	return c.fallback, nil
 }

@@ -137,7 +137,7 @@ func (s *Snapshot) Release() func() error {
 func (s *Snapshot) Longest() time.Duration {
 	longest := time.Second
 	for _, e := range s.Document.Services {
-		d := time.Duration(e.ConnectTimeout+e.WriteTimeout+e.ReadTimeout) * time.Millisecond
+		d := time.Duration(1+e.Retries) * time.Duration(e.ConnectTimeout+e.WriteTimeout+e.ReadTimeout) * time.Millisecond
 		longest = max(longest, min(d, longestWait))
 	}
 	return longest

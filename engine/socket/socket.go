@@ -42,6 +42,10 @@ func New(c net.Conn) (Conn, bool) {
 // step must be a function made once, not per call, or it will be allocated.
 func (c Conn) Loop(step func(fd uintptr) bool) error { return c.raw.Read(step) }
 
+// Control calls f with the descriptor, while another goroutine may be in Loop.
+// f must be a function made once, not per call, or it will be allocated.
+func (c Conn) Control(f func(fd uintptr)) error { return c.raw.Control(f) }
+
 // Ended reports whether the other side has closed the connection. It may be
 // called while another goroutine waits in Loop.
 func (c Conn) Ended() bool {

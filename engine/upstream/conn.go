@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"bufio"
+	"crypto/tls"
 	"net"
 	"os"
 	"sync"
@@ -23,11 +24,12 @@ var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, headBy
 // was reset and before it is awaited, so no read is tried that must fail. While
 // it waits it holds no buffer, which keeps the few that are in use in the cache.
 type conn struct {
-	nc     net.Conn
-	raw    socket.Conn
-	hasRaw bool
-	pool   *pool
-	br     *bufio.Reader // held while a response is read
+	nc       net.Conn
+	raw      socket.Conn
+	hasRaw   bool
+	hasProbe bool
+	pool     *pool
+	br       *bufio.Reader // held while a response is read
 
 	created  int64 // Now()
 	idleFrom int64 // Now() when it was given back
@@ -46,6 +48,12 @@ type conn struct {
 	err      error
 	last     error // what ended the last read
 	received bool  // any byte of the current response
+	bodyDone bool  // the whole request was sent: the connection may be used again
+	suspect  bool  // the last answer had no body: look before using it again
+
+	probe   socket.Conn // for pending; below TLS the connection it runs over
+	look    func(fd uintptr)
+	arrived bool
 
 	step func(fd uintptr) bool // c.advance, bound once
 }
@@ -57,13 +65,18 @@ const (
 	phaseReady              // out is sent; what wakes us is the answer
 	phaseRecv               // read, wait if there is nothing
 	phaseSlow               // the socket did not take out at once
-	phaseProbe              // look whether anything has arrived
 )
 
 func newConn(nc net.Conn, p *pool) *conn {
 	c := &conn{nc: nc, pool: p, created: pipeline.Now()}
 	c.raw, c.hasRaw = socket.New(nc)
 	c.step = c.advance
+	c.look = c.peek
+	if t, ok := nc.(*tls.Conn); ok {
+		c.probe, c.hasProbe = socket.New(t.NetConn())
+	} else {
+		c.probe, c.hasProbe = c.raw, c.hasRaw
+	}
 	return c
 }
 
@@ -84,7 +97,7 @@ func (b *sendBuffer) giveBack() {
 func (c *conn) start(b *sendBuffer) {
 	c.out, c.buffer = b.b, b
 	c.phase = phaseSend
-	c.received = false
+	c.received, c.bodyDone = false, true // exchange says otherwise for a body that follows
 	c.last = nil
 	c.requests++
 }
@@ -152,15 +165,18 @@ func (c *conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// alive reports whether the service has neither closed the idle connection nor
-// said anything on it.
-func (c *conn) alive() bool {
-	if !c.hasRaw {
-		return true // only the TLS layer could tell; a failed send does
+// pending reports whether anything has arrived on the connection, or its end.
+// It does not go through the poller, whose deadline may have passed.
+func (c *conn) pending() bool {
+	if !c.hasProbe {
+		return false
 	}
-	c.phase, c.err = phaseProbe, nil
-	return c.raw.Loop(c.step) == nil && c.err == socket.ErrAgain
+	c.arrived = true
+	_ = c.probe.Control(c.look) // a closed connection stays "arrived"
+	return c.arrived
 }
+
+func (c *conn) peek(fd uintptr) { c.arrived = socket.Peek(fd) != socket.ErrAgain }
 
 func (c *conn) read(p []byte) (int, error) {
 	if !c.hasRaw {
@@ -187,9 +203,6 @@ func (c *conn) advance(fd uintptr) bool {
 		return c.send(fd)
 	case phaseReady:
 		c.phase = phaseRecv
-		return true
-	case phaseProbe:
-		c.err = socket.Peek(fd)
 		return true
 	}
 	n, err := socket.Recv(fd, c.in)

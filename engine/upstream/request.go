@@ -15,13 +15,11 @@ import (
 type seen uint8
 
 const (
-	seenFor seen = 1 << iota
-	seenProto
+	seenProto seen = 1 << iota
 	seenHost
 	seenPort
 	seenPath
 	seenPrefix
-	seenVia
 )
 
 // headWriter writes the head of a request as it goes to the service.
@@ -30,14 +28,16 @@ type headWriter struct {
 	dst     []byte
 	scratch []byte // an escaped path
 	seen    seen
-	x       *pipeline.Exchange
-	visit   func(key, value []byte) bool // w.field, bound once
+	// Values that the client sent, each followed by ", ".
+	forwardedFor, via []byte
+	x                 *pipeline.Exchange
+	visit             func(key, value []byte) bool // w.field, bound once
 }
 
 // append appends the head of x's request for t to dst, without the empty line
 // that ends it: framing fields follow.
 func (w *headWriter) append(dst []byte, x *pipeline.Exchange, way *Way, t *target) []byte {
-	w.x, w.seen = x, 0
+	w.x, w.seen, w.forwardedFor, w.via = x, 0, w.forwardedFor[:0], w.via[:0]
 	h := &x.Ctx.Request.Header
 	dst = append(dst, h.Method()...)
 	dst = append(dst, ' ')
@@ -52,7 +52,7 @@ func (w *headWriter) append(dst []byte, x *pipeline.Exchange, way *Way, t *targe
 	switch {
 	case x.UpstreamHost != nil:
 		dst = append(dst, x.UpstreamHost...)
-	case way.preserveHost:
+	case way.preserveHost && len(h.Host()) > 0: // HTTP/1.0 may have none
 		dst = append(dst, h.Host()...)
 	default:
 		dst = append(dst, t.host...)
@@ -95,15 +95,9 @@ func (w *headWriter) field(key, value []byte) bool {
 		if string(value) != "trailers" {
 			return true
 		}
-	case "X-Forwarded-For":
-		if w.seen&seenFor == 0 {
-			w.seen |= seenFor
-			w.dst = append(append(w.dst, "X-Forwarded-For: "...), value...)
-			w.dst = append(w.dst, ", "...)
-			w.dst = appendAddr(w.dst, w.x)
-			w.dst = append(w.dst, '\r', '\n')
-			return true
-		}
+	case "X-Forwarded-For": // several fields are one list, and the peer is its last
+		w.forwardedFor = append(append(w.forwardedFor, value...), ", "...)
+		return true
 	case "X-Forwarded-Proto":
 		w.seen |= seenProto
 	case "X-Forwarded-Host":
@@ -115,12 +109,8 @@ func (w *headWriter) field(key, value []byte) bool {
 	case "X-Forwarded-Prefix":
 		w.seen |= seenPrefix
 	case "Via":
-		if w.seen&seenVia == 0 {
-			w.seen |= seenVia
-			w.dst = append(append(w.dst, "Via: "...), value...)
-			w.dst = append(w.dst, ", 1.1 sluice\r\n"...)
-			return true
-		}
+		w.via = append(append(w.via, value...), ", "...)
+		return true
 	}
 	w.dst = append(append(append(append(w.dst, key...), ": "...), value...), '\r', '\n')
 	return true
@@ -129,9 +119,9 @@ func (w *headWriter) field(key, value []byte) bool {
 // forwarding writes the fields that tell the service about the client.
 func (w *headWriter) forwarding(way *Way) {
 	x, dst := w.x, w.dst
-	if w.seen&seenFor == 0 {
-		dst = append(dst, "X-Forwarded-For: "...)
-		dst = append(appendAddr(dst, x), '\r', '\n')
+	if x.PeerIP.IsValid() { // not over a unix socket
+		dst = append(append(dst, "X-Forwarded-For: "...), w.forwardedFor...)
+		dst = append(x.PeerIP.AppendTo(dst), '\r', '\n')
 	}
 	if w.seen&seenProto == 0 {
 		if x.Secure {
@@ -140,9 +130,9 @@ func (w *headWriter) forwarding(way *Way) {
 			dst = append(dst, "X-Forwarded-Proto: http\r\n"...)
 		}
 	}
-	if w.seen&seenHost == 0 {
+	if w.seen&seenHost == 0 && len(x.Ctx.Request.Header.Host()) > 0 {
 		dst = append(dst, "X-Forwarded-Host: "...)
-		dst = append(append(dst, withoutPort(x.Ctx.Request.Header.Host())...), '\r', '\n')
+		dst = append(append(dst, WithoutPort(x.Ctx.Request.Header.Host())...), '\r', '\n')
 	}
 	if w.seen&seenPort == 0 {
 		dst = append(dst, "X-Forwarded-Port: "...)
@@ -156,11 +146,11 @@ func (w *headWriter) forwarding(way *Way) {
 		dst = append(dst, "X-Forwarded-Prefix: "...)
 		dst = append(w.appendEscaped(dst, x.Path[:x.MatchLen]), '\r', '\n')
 	}
-	dst = append(dst, "X-Real-IP: "...)
-	dst = append(x.AppendClientIP(dst), '\r', '\n')
-	if w.seen&seenVia == 0 {
-		dst = append(dst, "Via: 1.1 sluice\r\n"...)
+	if x.ClientIP.IsValid() {
+		dst = append(dst, "X-Real-IP: "...)
+		dst = append(x.AppendClientIP(dst), '\r', '\n')
 	}
+	dst = append(append(append(dst, "Via: "...), w.via...), "1.1 sluice\r\n"...)
 	if way.requestID {
 		dst = append(dst, "X-Kong-Request-Id: "...)
 		dst = append(append(dst, x.RequestID[:]...), '\r', '\n')
@@ -168,15 +158,8 @@ func (w *headWriter) forwarding(way *Way) {
 	w.dst = dst
 }
 
-func appendAddr(dst []byte, x *pipeline.Exchange) []byte {
-	if !x.PeerIP.IsValid() {
-		return dst
-	}
-	return x.PeerIP.AppendTo(dst)
-}
-
-// withoutPort returns host without ":port"; an IPv6 literal keeps its brackets.
-func withoutPort(host []byte) []byte {
+// WithoutPort returns host without ":port"; an IPv6 literal keeps its brackets.
+func WithoutPort(host []byte) []byte {
 	for i, c := range slices.Backward(host) {
 		switch {
 		case c == ':':

@@ -139,6 +139,15 @@ func (b *body) finish() {
 	}
 }
 
+// Detach hands what is left of the body over to the reader it returns: closing b
+// does nothing any more. For wrapping a response's body stream, which fasthttp
+// closes when it is replaced.
+func (b *body) Detach() io.Reader {
+	rest := *b
+	b.done = true
+	return &rest
+}
+
 // Close implements io.Closer.
 func (b *body) Close() error {
 	if !b.done {
@@ -175,8 +184,10 @@ func chunkSize(line []byte) (size int64, ok bool) {
 	if i == 0 || i > digitsMax || i == len(line) || len(line) < 2 || line[len(line)-2] != '\r' {
 		return 0, false
 	}
-	next := line[i]
-	return size, next == '\r' || next == ';' || next == ' ' || next == '\t'
+	for line[i] == ' ' || line[i] == '\t' {
+		i++ // "bad whitespace", which a recipient must accept
+	}
+	return size, line[i] == ';' || line[i] == '\r' && i == len(line)-2
 }
 
 func hexDigit(c byte) (int64, bool) {
@@ -195,11 +206,13 @@ func skipTrailer(br *bufio.Reader) error {
 	const linesMax = 64
 	for range linesMax {
 		line, err := br.ReadSlice('\n')
-		if err != nil {
+		switch {
+		case err != nil:
 			return errBroken
-		}
-		if len(line) <= 2 {
+		case string(line) == "\r\n":
 			return nil
+		case len(line) < 2 || line[len(line)-2] != '\r':
+			return errNotHTTP
 		}
 	}
 	return errNotHTTP

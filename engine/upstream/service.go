@@ -83,10 +83,10 @@ func (s *Service) Forward(x *pipeline.Exchange, way *Way) {
 	defer calls.Put(k)
 	k.tried = append(k.tried[:0], make([]bool, len(s.targets))...)
 	f := fault{kind: KindNoTarget}
-	staleRetries := 0
+	fresh := false
 	for attempt, i := 0, s.balancer.Pick(); attempt < s.attempts && i != lb.None; {
 		k.tried[i] = true
-		f = s.try(x, way, &s.targets[i], k)
+		f = s.try(x, way, &s.targets[i], k, fresh)
 		if f.kind == kindNone {
 			x.Source = pipeline.SourceService
 			return
@@ -95,8 +95,8 @@ func (s *Service) Forward(x *pipeline.Exchange, way *Way) {
 		resend := s.mayResend(x, f)
 		pipeline.ClearResponse(&x.Ctx.Response)
 		switch {
-		case f.stale && resend && staleRetries == 0:
-			staleRetries++ // the same target, over a connection of its own
+		case f.stale && resend && !fresh:
+			fresh = true // the same target, over a new connection
 			continue
 		case !resend:
 			attempt = s.attempts
@@ -131,14 +131,14 @@ func idempotent(method []byte) bool {
 }
 
 // try makes one attempt at t.
-func (s *Service) try(x *pipeline.Exchange, way *Way, t *target, k *call) fault {
+func (s *Service) try(x *pipeline.Exchange, way *Way, t *target, k *call, fresh bool) fault {
 	started := x.UpstreamStart
 	if len(x.Tries) > 0 {
 		started = pipeline.Now()
 	}
 	x.Tries = append(x.Tries, pipeline.Try{Target: t.address, Start: started})
 	note := &x.Tries[len(x.Tries)-1]
-	c, f := t.connect(started, idempotent(x.Method()))
+	c, f := t.connect(started, fresh, !idempotent(x.Method()) || x.Ctx.Request.IsBodyStream())
 	if c != nil {
 		if !c.reused {
 			note.Connect = pipeline.Now() - started
@@ -154,13 +154,22 @@ func (s *Service) try(x *pipeline.Exchange, way *Way, t *target, k *call) fault 
 	return f
 }
 
-// connect returns a connection to t: a kept one if there is one, else a new one.
-// A request that must not be sent twice looks first whether the service has
-// closed the kept connection meanwhile.
-func (t *target) connect(now int64, idempotent bool) (*conn, fault) {
+// quietTime is how long a kept connection may lie idle and still be used without
+// a look. The look costs a system call, and under load nothing lies that long.
+const quietTime = 2 * time.Millisecond
+
+// connect returns a connection to t: a kept one, unless fresh, if there is one,
+// else a new one. A kept one is looked at before use, always if the request could
+// not be sent again (careful), or if its last answer was to have no body:
+// whatever has arrived on it, or its end, makes it useless.
+func (t *target) connect(now int64, fresh, careful bool) (*conn, fault) {
+	if fresh {
+		return t.pool.dial()
+	}
 	for c := t.pool.get(now); c != nil; c = t.pool.get(now) {
-		if idempotent || c.alive() {
+		if !careful && !c.suspect && now-c.idleFrom < int64(quietTime) || !c.pending() {
 			t.pool.reuses.Add(1)
+			c.suspect = false
 			return c, fault{}
 		}
 		c.close()
@@ -186,6 +195,7 @@ func (s *Service) exchange(x *pipeline.Exchange, way *Way, t *target, c *conn, k
 	out.b = append(out.b, buffered...)
 	c.start(out)
 	if stream {
+		c.bodyDone = false
 		if f := s.sendStream(x, c, length); f.kind != kindNone {
 			c.close()
 			return f
@@ -228,11 +238,14 @@ func (s *Service) sendStream(x *pipeline.Exchange, c *conn, length int) fault {
 		return c.fault(writeError{err})
 	}
 	body := &clientBody{Reader: x.Ctx.RequestBodyStream(), conn: x.Ctx.Conn(), timeout: s.clientTimeout}
-	err := copyBody(c, body, length < 0, s)
+	err := s.copyBody(c, body, length)
 	switch err {
 	case nil:
+		c.bodyDone = true
 		return fault{}
-	case errTooBig:
+	case errAnswered:
+		return fault{} // and the connection is not used again
+	case ErrTooBig:
 		return fault{kind: KindClientTooBig, sent: true, err: err}
 	}
 	if w, ok := err.(writeError); ok {
@@ -253,6 +266,31 @@ type clientBody struct {
 	by      int64
 }
 
+// ReadClientBody reads the whole streamed body of ctx, up to limit bytes. The client
+// has timeout for each piece. The error is ErrTooBig, io.ErrUnexpectedEOF for a
+// body that ends early, or that of reading.
+func ReadClientBody(ctx *fasthttp.RequestCtx, limit int64, timeout time.Duration) ([]byte, error) {
+	b := &clientBody{Reader: ctx.RequestBodyStream(), conn: ctx.Conn(), timeout: timeout}
+	whole, err := io.ReadAll(io.LimitReader(b, limit+1))
+	length := ctx.Request.Header.ContentLength()
+	switch {
+	case err != nil:
+		return nil, err
+	case int64(len(whole)) > limit:
+		return nil, ErrTooBig
+	case length >= 0 && len(whole) != length, length < 0 && b.cut():
+		return nil, io.ErrUnexpectedEOF
+	}
+	return whole, nil
+}
+
+// cut reports whether the client ended the connection: where the end of a chunked
+// body is read, that means before it. A whole body never needs that read.
+func (b *clientBody) cut() bool {
+	e, ok := b.conn.(interface{ Ended() bool })
+	return ok && e.Ended()
+}
+
 // Read implements io.Reader.
 func (b *clientBody) Read(p []byte) (int, error) {
 	if now := pipeline.Now(); b.by < now+int64(b.timeout) {
@@ -264,12 +302,21 @@ func (b *clientBody) Read(p []byte) (int, error) {
 	return b.Reader.Read(p)
 }
 
-var errTooBig = errors.New("the body passes client_max_body_size")
+// ErrTooBig says that a client's body passes the limit.
+var ErrTooBig = errors.New("the body passes its limit")
 
 var copyBuffers = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
 
-// copyBody writes body to c, in chunks if chunked, counting against bodyMax.
-func copyBody(c *conn, body io.Reader, chunked bool, s *Service) error {
+// errAnswered says that the service has something to say before it has the
+// whole body, or has gone.
+var errAnswered = errors.New("answered before the body was sent")
+
+// copyBody writes body to c as it comes, in chunks if its length is unknown
+// (-1), counting against bodyMax. A body that ends early is an error: passed on as
+// if it were whole it would be stored cut, or what follows on the connection
+// would be read as its rest.
+func (s *Service) copyBody(c *conn, body *clientBody, length int) error {
+	chunked := length < 0
 	bp := copyBuffers.Get().(*[]byte)
 	defer copyBuffers.Put(bp)
 	buf := *bp
@@ -278,7 +325,10 @@ func copyBody(c *conn, body io.Reader, chunked bool, s *Service) error {
 		n, err := body.Read(buf[framing.ChunkHead : len(buf)-framing.ChunkTail])
 		if n > 0 {
 			if total += int64(n); s.bodyMax > 0 && total > s.bodyMax {
-				return errTooBig
+				return ErrTooBig
+			}
+			if c.pending() {
+				return errAnswered
 			}
 			out := buf[framing.ChunkHead : framing.ChunkHead+n]
 			if chunked {
@@ -289,6 +339,9 @@ func copyBody(c *conn, body io.Reader, chunked bool, s *Service) error {
 			}
 		}
 		if err == io.EOF {
+			if !chunked && total != int64(length) || chunked && body.cut() {
+				return io.ErrUnexpectedEOF
+			}
 			if !chunked {
 				return nil
 			}
@@ -303,18 +356,22 @@ func copyBody(c *conn, body io.Reader, chunked bool, s *Service) error {
 	}
 }
 
+var ourProtocol = []byte("HTTP/1.1")
+
 // receive takes over the response whose header has been read.
 func (s *Service) receive(x *pipeline.Exchange, c *conn, k *call) fault {
 	resp := &x.Ctx.Response
 	h := &resp.Header
 	x.UpstreamStatus = resp.StatusCode()
-	reuse := !h.ConnectionClose()
+	reuse := !h.ConnectionClose() && c.bodyDone
 	h.ResetConnectionClose()
+	h.SetProtocol(ourProtocol) // the service's is between it and us
 	k.strip.clean(h)
 	length := h.ContentLength()
 	switch {
 	case !hasBody(x, x.UpstreamStatus):
 		resp.SkipBody = true
+		c.suspect = true // if it sends a body all the same, that must not answer another
 		return s.finish(x, c, reuse)
 	case length >= 0 && length <= BufferedBodyMax, x.BuffersBody && length >= 0 && length <= WholeBodyMax:
 		if err := resp.ReadBody(c.br, WholeBodyMax); err != nil {
@@ -332,8 +389,8 @@ func (s *Service) receive(x *pipeline.Exchange, c *conn, k *call) fault {
 	} else if length < 0 {
 		b.left, b.reuse = -1, false
 	}
-	if x.BuffersBody {
-		return s.readWhole(resp, b, length)
+	if x.BuffersBody || length < 0 && !x.Ctx.Request.Header.IsHTTP11() {
+		return s.readWhole(resp, b, length) // HTTP/1.0 knows no chunks
 	}
 	resp.SetBodyStream(b, max(length, -1))
 	resp.ImmediateHeaderFlush = length < 0
@@ -384,7 +441,7 @@ func (s *hopStripper) field(key, value []byte) bool {
 	switch string(key) {
 	case "Connection":
 		s.found |= 1 << 0
-		s.named = append(s.named[:0], value...)
+		s.named = append(append(s.named, value...), ',')
 	case "Keep-Alive":
 		s.found |= 1 << 1
 	case "Proxy-Connection":
