@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"reflect"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -57,7 +58,7 @@ type Engine struct {
 	reloadsBad  *metrics.Counter
 
 	mu       sync.Mutex // Apply and Close, one at a time
-	retiring map[*time.Timer]func() error
+	retiring []*retired // oldest first
 	closed   bool
 	quit     chan struct{}
 
@@ -78,7 +79,7 @@ type ReloadStatus struct {
 func Open(d *config.Document, o Options) (*Engine, error) {
 	e := &Engine{
 		plugins: o.Plugins, keeper: pipeline.NewKeeper(), log: o.Log, set: metrics.NewSet(),
-		node: &pipeline.Node{ID: newNodeID(), Version: o.Version}, retiring: map[*time.Timer]func() error{}, quit: make(chan struct{}),
+		node: &pipeline.Node{ID: newNodeID(), Version: o.Version}, quit: make(chan struct{}),
 	}
 	e.builtin, e.timeouts = o.Builtin, o.Timeouts.Defaults()
 	if e.dial = o.Dial; e.dial == nil {
@@ -192,24 +193,45 @@ func (e *Engine) Status() ReloadStatus {
 	return e.status
 }
 
+// retired is a snapshot that is out of use as soon as its timer says so.
+type retired struct {
+	timer   *time.Timer
+	release func() error
+}
+
+// retiringMax bounds how many snapshots wait to be released. Should documents
+// change faster, the oldest goes early: that matters only to a request which is
+// still under way in it and needs something no later document has.
+const retiringMax = 64
+
 // retire closes a snapshot after the longest time it may let a request take.
 // Counting its requests instead would cost every request a shared write.
 func (e *Engine) retire(s *snapshot.Snapshot) {
-	release := s.Release()
-	var timer *time.Timer
-	timer = time.AfterFunc(s.Longest(), func() {
-		e.mu.Lock() // also orders this after the assignment of timer
-		_, mine := e.retiring[timer]
-		delete(e.retiring, timer)
-		e.mu.Unlock()
-		if !mine {
-			return
+	r := &retired{release: s.Release()}
+	r.timer = time.AfterFunc(s.Longest(), func() {
+		e.mu.Lock()
+		i := slices.Index(e.retiring, r)
+		if i >= 0 {
+			e.retiring = slices.Delete(e.retiring, i, i+1)
 		}
-		if err := release(); err != nil {
-			e.log.Warn("closing a retired configuration", "error", err)
+		e.mu.Unlock()
+		if i >= 0 {
+			e.release(r)
 		}
 	})
-	e.retiring[timer] = release
+	e.retiring = append(e.retiring, r)
+	if len(e.retiring) > retiringMax {
+		oldest := e.retiring[0]
+		e.retiring = slices.Delete(e.retiring, 0, 1)
+		oldest.timer.Stop()
+		e.release(oldest)
+	}
+}
+
+func (e *Engine) release(r *retired) {
+	if err := r.release(); err != nil {
+		e.log.Warn("closing a retired configuration", "error", err)
+	}
 }
 
 // Document returns the live document. It must not be changed.
@@ -262,11 +284,11 @@ func (e *Engine) close() error {
 	e.closed = true
 	close(e.quit)
 	releases := []func() error{e.live.Load().Release()}
-	for timer, release := range e.retiring {
-		timer.Stop()
-		releases = append(releases, release)
+	for _, r := range e.retiring {
+		r.timer.Stop()
+		releases = append(releases, r.release)
 	}
-	clear(e.retiring)
+	e.retiring = nil
 	e.mu.Unlock()
 	var errs []error
 	for _, release := range releases {

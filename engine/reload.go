@@ -24,6 +24,7 @@ type Loader struct {
 
 	mu      sync.Mutex
 	digest  [sha256.Size]byte // of the files' content at the last load
+	looked  [sha256.Size]byte // of their content at the last look, not loaded
 	watched bool
 }
 
@@ -131,23 +132,32 @@ func (l *Loader) watch(w *fsnotify.Watcher, quit <-chan struct{}, report func(er
 			report(fmt.Errorf("watching files: %w", err))
 			settle.Reset(settleTime) // an overflow loses events: look
 		case <-settle.C:
-			if changed, err := l.reloadChanged(); changed {
+			settled, changed, err := l.reloadChanged()
+			if changed {
 				report(err)
+			}
+			if !settled {
+				settle.Reset(settleTime)
 			}
 		}
 	}
 }
 
-// reloadChanged reloads if the content differs from the last load.
-func (l *Loader) reloadChanged() (changed bool, err error) {
+// reloadChanged reloads if the content differs from the last load and is what it
+// was at the last look: a file that is written in place must not be read half.
+func (l *Loader) reloadChanged() (settled, changed bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	digest, err := l.content()
 	if err != nil {
-		return false, nil // between removal and replacement; another event follows
+		return true, false, nil // between removal and replacement; another event follows
 	}
 	if bytes.Equal(digest[:], l.digest[:]) {
-		return false, nil
+		return true, false, nil
 	}
-	return true, l.load(digest)
+	if !bytes.Equal(digest[:], l.looked[:]) {
+		l.looked = digest
+		return false, false, nil
+	}
+	return true, true, l.load(digest)
 }

@@ -479,13 +479,13 @@ func TestRefusedByTheEngine(t *testing.T) {
 }
 
 func TestReload(t *testing.T) {
-	a := start(t, admin.Options{})
+	a := start(t, admin.Options{Files: []string{"/etc/kong.yaml"}})
 	m := decode(t, a.do("POST", a.admin+"/reload", nil).body)
-	if m["configuration_hash"] != a.Document().Hash {
+	if m["configuration_hash"] != a.Document().Hash || fmt.Sprint(m["files"]) != "[/etc/kong.yaml]" {
 		t.Errorf("answer: %v", m)
 	}
 	a.reload = func() error {
-		return config.Faults{{File: "kong.yaml", Line: 3, Col: 5, Path: "services[0]: port", Message: "expected an integer"}}
+		return config.Faults{{File: "kong.yaml", Line: 3, Col: 5, Path: "services[0]: port", Message: "expected an integer"}, {Message: "odd", Warning: true}}
 	}
 	got := a.do("POST", a.admin+"/reload", nil)
 	a.want(got, 400, "")

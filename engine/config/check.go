@@ -65,8 +65,11 @@ type checker struct {
 // fault reports a fault at a field, or at the whole entity unless a field of it is at
 // fault already: that may well be the cause.
 func (c checker) fault(path, format string, args ...any) {
-	if path == "" && c.it.failed {
+	if path == "" && c.it.failed || slices.Contains(c.it.wrong, path) {
 		return
+	}
+	if at := c.it.node.nearest(path); at != nil && at.broken {
+		return // its value is not known
 	}
 	c.r.fault(c.it.node.nearest(path).fault("", "").with(c.it.path(), path, fmt.Sprintf(format, args...)))
 }

@@ -51,7 +51,7 @@ func TestFaults(t *testing.T) {
 	f("services:\n- {name: s, host: h, protocol: grpc, path: /a}", `2:44: services[0] "s": path: value must be null when protocol is grpc`)
 	f("services:\n- {name: s, host: h, tls_verify: true}", `2:34: services[0] "s": tls_verify: value must be null when protocol is http`)
 	f("services:\n- {name: s, host: h, retries: 99999}", `2:31: services[0] "s": retries: value should be between 0 and 32767`)
-	f("services:\n- {name: s, host: h, retries: '5'}", `2:31: services[0] "s": retries: expected an integer`)
+	f("services:\n- {name: s, host: h, retries: '5'}", `2:31: services[0] "s": retries: expected an integer, got the string "5"; remove the quotes`)
 	f("services:\n- {name: s, host: h, protocol: htp}", `2:32: services[0] "s": protocol: expected one of: http, https, grpc, grpcs, tcp, tls, tls_passthrough, udp, ws, wss; did you mean "http"?`)
 	f("services:\n- {name: s, host: h, conect_timeout: 1}", `2:22: services[0] "s": conect_timeout: unknown field; did you mean "connect_timeout"?`)
 	f("services:\n- {name: s, url: nonsense}", `2:18: services[0] "s": url: invalid url: nonsense; expected protocol://host:port/path`)
@@ -60,8 +60,8 @@ func TestFaults(t *testing.T) {
 	f("services:\n- {name: s, host: h, tags: ['a,b']}", `2:29: services[0] "s": tags[0]: invalid tag 'a,b': expected printable characters except `+"`,` and `/`")
 	f("services:\n- {name: s, host: h}\n- {name: s, host: h}", `3:10: services[1] "s": uniqueness violation: 'services' entity with name set to 's' already declared on line 2`)
 	f("services:\n- {name: s, host: h, name: s}", `2:22: services[0].name: duplicate key "name", first on line 2`)
-	f("services:\n- s", `2:3: services[0]: expected a record`)
-	f("services: 5", `1:11: services: expected an array`)
+	f("services:\n- s", `2:3: services[0]: expected a record, got the string "s"`)
+	f("services: 5", `1:11: services: expected a list of services (each begins with "- name:"), got the number 5`)
 	f("servces: []", `1:1: servces: unknown field; did you mean "services"?`)
 
 	// routes
@@ -185,6 +185,8 @@ gateway: {database: oracle}
 	}
 }
 
+const emptyDocument = "the document is empty: expected _format_version, gateway, or lists such as services, routes and plugins"
+
 // TestFormatVersion checks the version rules of both ways of reading.
 func TestFormatVersion(t *testing.T) {
 	f := func(text string, o Options, want string) {
@@ -195,7 +197,7 @@ func TestFormatVersion(t *testing.T) {
 		}
 	}
 	f("services: []", Options{Strict: true}, " _format_version: required field missing")
-	f("services: []", Options{}, "")
+	f("services: []", Options{}, "1:1: "+emptyDocument)
 	f("_format_version: 3.0", Options{Strict: true}, "1:18: _format_version: expected a string")
 	f("_format_version: 3.0", Options{}, "")
 	f(`_format_version: "4.0"`, Options{}, "1:18: _format_version: expected one of: 1.1, 2.1, 3.0")

@@ -62,7 +62,7 @@ func TestTLSFaults(t *testing.T) {
 		_, err = Read([]Source{{Name: "t.json", Data: data}}, Options{Env: noEnv, Strict: o.Strict})
 		got := ""
 		if err != nil {
-			fs := err.(Faults)
+			fs, _ := FaultsOf(err)
 			got = fs[0].Path + ": " + fs[0].Message
 		}
 		if got != want {

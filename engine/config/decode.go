@@ -43,6 +43,7 @@ type Unmarshaler interface {
 type decoder struct {
 	strict  bool
 	implied string // a top-level field that need not be written
+	broken  bool   // a value is missing because a reference to the environment failed
 	faults  Faults
 }
 
@@ -60,7 +61,7 @@ func (d *decoder) warn(n *Node, path, message string) {
 func (d *decoder) structure(n *Node, v reflect.Value, path string) {
 	s := shapeOf(v.Type())
 	if !n.IsNull() && n.Kind != Map && !n.isEmptyList() {
-		d.fault(n, path, "expected a record")
+		d.mismatch(n, path, "expected a record", nil)
 		return
 	}
 	before := len(d.faults)
@@ -160,6 +161,10 @@ func (d *decoder) flat(n *Node, e *Entry, m member, ff flatField) {
 
 // value decodes n, which is not null unless it is an element of a list or map.
 func (d *decoder) value(n *Node, v reflect.Value, f *field, path string) {
+	if n != nil && n.broken {
+		d.broken = true // reported where the reference stands
+		return
+	}
 	if d.special(n, v, path) {
 		return
 	}
@@ -175,7 +180,7 @@ func (d *decoder) value(n *Node, v reflect.Value, f *field, path string) {
 		v.Set(p)
 	case reflect.Struct:
 		if n.IsNull() {
-			d.fault(n, path, "expected a record")
+			d.mismatch(n, path, "expected a record", nil)
 			return
 		}
 		d.structure(n, v, path)
@@ -209,7 +214,7 @@ func (d *decoder) special(n *Node, v reflect.Value, path string) bool {
 		return true
 	case encoding.TextUnmarshaler:
 		if n.Kind != Scalar || n.Type == Null {
-			d.fault(n, path, "expected a string")
+			d.mismatch(n, path, "expected a string", nil)
 		} else if err := u.UnmarshalText([]byte(n.Value)); err != nil {
 			d.fault(n, path, "invalid value: "+err.Error())
 		}
@@ -220,15 +225,17 @@ func (d *decoder) special(n *Node, v reflect.Value, path string) bool {
 
 func (d *decoder) list(n *Node, v reflect.Value, f *field, path string) {
 	items := n.Items
+	one := false
+	before := len(d.faults)
 	switch {
 	case n.Kind == List:
 	case n.Kind == Map && len(n.Entries) == 0: // Lua writes an empty list this way
 	case d.strict || n.IsNull():
-		d.fault(n, path, "expected an array")
+		d.mismatch(n, path, "expected an array", f)
 		return
 	default:
 		items = []*Node{n}
-		d.warn(n, path, "expected an array; read as a list of one")
+		one = true
 	}
 	if len(items) < f.lenMin {
 		d.fault(n, path, "length must be at least "+strconv.Itoa(f.lenMin))
@@ -242,12 +249,15 @@ func (d *decoder) list(n *Node, v reflect.Value, f *field, path string) {
 		}
 		d.value(item, out.Index(i), &element, path+"["+strconv.Itoa(i)+"]")
 	}
+	if one && d.faults[before:].Err() == nil { // else the fault is about the same value
+		d.warn(n, path, "expected an array; read as a list of one")
+	}
 	v.Set(out)
 }
 
 func (d *decoder) table(n *Node, v reflect.Value, f *field, path string) {
 	if n.Kind != Map && !n.isEmptyList() {
-		d.fault(n, path, "expected a map")
+		d.mismatch(n, path, "expected a map", f)
 		return
 	}
 	if len(n.Entries) < f.lenMin {
@@ -276,6 +286,9 @@ func (n *Node) isEmptyList() bool { return n != nil && n.Kind == List && len(n.I
 
 // check runs the Checker of v unless a field of it is already at fault.
 func (d *decoder) check(n *Node, v reflect.Value, path string, before int) {
+	if d.broken {
+		return
+	}
 	for i := before; i < len(d.faults); i++ {
 		if !d.faults[i].Warning {
 			return

@@ -57,19 +57,26 @@ func (r *reader) entities() {
 		r.doc.FormatVersion = "3.0"
 	}
 	r.index = make(map[*kind]*index, len(kinds))
-	count := map[*kind]int{}
+	r.written = map[*kind]int{}
 	for _, it := range r.items {
-		count[it.kind]++
+		r.written[it.kind]++
 	}
 	for _, k := range kinds {
-		r.index[k] = newIndex(k, count[k])
+		r.index[k] = newIndex(k, r.written[k])
 	}
 	for _, it := range r.items {
 		r.decode(it)
 	}
 	r.complete()
 	for i := 0; i < len(r.items); i++ { // grows while undeclared entities are made up
-		r.references(r.items[i])
+		if r.items[i].kind.list != "plugins" {
+			r.references(r.items[i])
+		}
+	}
+	for _, it := range r.items {
+		if it.kind.list == "plugins" { // may refer to what was made up
+			r.references(it)
+		}
 	}
 	for _, it := range r.items {
 		if !it.gone {
@@ -121,7 +128,18 @@ func (r *reader) decode(it *item) {
 	}
 	if faults := decode(it.node, reflect.ValueOf(it.entity).Elem(), implied); faults != nil {
 		it.failed = faults.Err() != nil
+		for i := range faults {
+			if !faults[i].Warning {
+				it.wrong = append(it.wrong, faults[i].Path)
+			}
+		}
 		r.fault(faults.under(it.path())...)
+	}
+	if r.broken && it.node.hasBroken() {
+		it.failed = true
+		if n := it.node.Get(it.kind.key); n != nil && n.broken {
+			r.lost(it.kind.list)
+		}
 	}
 	m := it.meta()
 	m.Pos = it.node.Pos()
@@ -281,6 +299,10 @@ func (r *reader) dangling(it *item, f *field, text string) *item {
 	at := it.node.Get(f.name)
 	fault := at.fault(it.path()+": "+f.name, fmt.Sprintf("invalid reference '%s: %s' (no such entry in '%s')", f.name, text, f.ref))
 	fault.Near = Nearest(text, r.known(f.ref))
+	if r.unread || r.unreadList[f.ref] {
+		it.failed = true // it may be declared in what could not be read
+		return nil
+	}
 	if r.options.Strict {
 		it.failed = true
 		r.fault(fault)
@@ -305,19 +327,34 @@ func (r *reader) dangling(it *item, f *field, text string) *item {
 		fault.Message = fmt.Sprintf("consumer %q is not declared; made with this credential", text)
 		r.warn(fault)
 		return r.declare("consumers", text, it, &Consumer{ID: EntityID("consumers", text), Username: text})
-	case fault.Near == "" && (it.kind.list == "plugins" || it.kind.list == "routes" && f.ref == "services"):
+	case fault.Near == "" && (r.isFragment(it, f) || it.kind.list == "routes" && f.ref == "services"):
 		r.leaveOut(it, f, fault)
 		return nil
+	}
+	if fault.Near == "" && it.kind.list == "plugins" {
+		fault.Message += r.declared(f.ref)
 	}
 	it.failed = true
 	r.fault(fault)
 	return nil
 }
 
-// leaveOut warns about a reference to an entity that is nowhere near declared. The
-// document then reads like a part of a larger one: a plugin scoped to what does not exist
-// can never apply, and a route to it answers 503 like any route without a service. A name
-// that resembles a declared one is a typing error, and a fault.
+// isFragment reports whether a document reads like a part of a larger one that declares
+// what the plugin is scoped to: it has none of that kind, or routes but no service for any
+// of them. In the latter a plugin that says who may call is never left out.
+func (r *reader) isFragment(it *item, f *field) bool {
+	p, ok := it.entity.(*Plugin)
+	if !ok {
+		return false
+	}
+	return r.written[kindByList[f.ref]] == 0 ||
+		f.ref == "routes" && r.written[kindByList["services"]] == 0 && !slices.Contains(neverPerConsumer, p.Name)
+}
+
+// leaveOut warns about a reference to an entity that is nowhere near declared, in a
+// fragment: a plugin scoped to what does not exist can never apply, and a route to it
+// answers 503 like any route without a service. A name that resembles a declared one is a
+// typing error, and a fault.
 func (r *reader) leaveOut(it *item, f *field, fault Fault) {
 	if it.kind.list == "plugins" {
 		fault.Message += "; the plugin can never apply and is left out"
@@ -325,15 +362,22 @@ func (r *reader) leaveOut(it *item, f *field, fault Fault) {
 	} else {
 		fault.Message += "; the route answers 503 until it is declared"
 	}
-	if known := r.known(f.ref); len(known) > 0 {
-		const knownMax = 5
-		names := strings.Join(known[:min(len(known), knownMax)], ", ")
-		if len(known) > knownMax {
-			names += ", ..."
-		}
-		fault.Message += "; declared are: " + names
-	}
+	fault.Message += r.declared(f.ref)
 	r.warn(fault)
+}
+
+// declared lists some names of a list, for messages.
+func (r *reader) declared(list string) string {
+	const namesMax = 5
+	known := r.known(list)
+	if len(known) == 0 {
+		return ""
+	}
+	names := strings.Join(known[:min(len(known), namesMax)], ", ")
+	if len(known) > namesMax {
+		names += ", ..."
+	}
+	return "; declared are: " + names
 }
 
 // known are the names of the entities of a list, as many as a suggestion needs.

@@ -2,6 +2,7 @@ package config
 
 import (
 	"cmp"
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,13 +15,36 @@ type Fault struct {
 	Col        int    // from 1; 0 when unknown
 	Path       string // like `routes[2] "search": plugins[0] "cors": config.max_age`
 	Message    string // lower case, in Kong's words where Kong has some
+	Got        string // what stands there instead, like `the string "x"`, "" when the message says it
 	Near       string // the known name nearest to the wrong one, "" when none is near
 	SourceLine string // text of the line, "" when unknown
 	Warning    bool   // the document is usable all the same
+	Variable   string // the environment variable the value came from, "" for none
 }
 
-// Error is `file:line:col: path: message`, without the parts that are unknown.
+// Error is `file:line:col: path: message, got value`, without the parts that are unknown.
 func (f Fault) Error() string {
+	text := f.text()
+	if f.Got != "" {
+		text += ", got " + f.Got
+	}
+	return text + f.hint()
+}
+
+// hint is what follows the message: the variable and the nearest name.
+func (f Fault) hint() string {
+	hint := ""
+	if f.Variable != "" {
+		hint = "; the value is from environment variable " + f.Variable
+	}
+	if f.Near != "" {
+		hint += `; did you mean "` + f.Near + `"?`
+	}
+	return hint
+}
+
+// text is the place and the message.
+func (f Fault) text() string {
 	var b strings.Builder
 	if f.File != "" {
 		b.WriteString(f.File)
@@ -42,13 +66,11 @@ func (f Fault) Error() string {
 		b.WriteString(": ")
 	}
 	b.WriteString(f.Message)
-	if f.Near != "" {
-		b.WriteString(`; did you mean "` + f.Near + `"?`)
-	}
 	return b.String()
 }
 
-// Render is Error followed, where the source is known, by the line and a caret.
+// Render is Error followed, where the source is known, by the line and a caret, beside
+// which Got then stands.
 func (f Fault) Render() string {
 	if f.SourceLine == "" {
 		return f.Error() + "\n"
@@ -63,10 +85,14 @@ func (f Fault) Render() string {
 	number := strconv.Itoa(f.Line)
 	gutter := strings.Repeat(" ", len(number))
 	var b strings.Builder
-	b.WriteString(f.Error())
+	b.WriteString(f.text() + f.hint())
 	b.WriteString("\n " + number + " | " + string(src[start:end]) + "\n")
 	if f.Col > 0 {
-		b.WriteString(" " + gutter + " | " + strings.Repeat(" ", max(0, min(f.Col-1-start, end-start))) + "^\n")
+		b.WriteString(" " + gutter + " | " + strings.Repeat(" ", max(0, min(f.Col-1-start, end-start))) + "^")
+		if f.Got != "" {
+			b.WriteString(" got " + f.Got)
+		}
+		b.WriteByte('\n')
 	}
 	return b.String()
 }
@@ -123,6 +149,27 @@ func (fs Faults) Err() error {
 		return nil
 	}
 	return faults
+}
+
+// refusal is the error of Read: the faults as Faults, for who asks for those, and the
+// warnings beside them.
+type refusal struct{ faults, warnings Faults }
+
+func (e *refusal) Error() string { return e.faults.Error() }
+
+// Unwrap gives the faults alone, so that no caller takes a warning for one.
+func (e *refusal) Unwrap() error { return e.faults }
+
+// FaultsOf separates what an error of Read or ReadFiles holds: why there is no document,
+// and what would be worth a warning if there were. Both are nil for any other error.
+func FaultsOf(err error) (faults, warnings Faults) {
+	if r, ok := errors.AsType[*refusal](err); ok {
+		return r.faults, r.warnings
+	}
+	if fs, ok := errors.AsType[Faults](err); ok {
+		return fs.Split()
+	}
+	return nil, nil
 }
 
 // sorted returns the faults in the order of their positions, file by file as given.

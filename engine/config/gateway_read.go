@@ -3,7 +3,6 @@ package config
 import (
 	"net/netip"
 	"reflect"
-	"strings"
 )
 
 // gateway decodes the merged `gateway:` block and lays the environment over it.
@@ -14,11 +13,17 @@ func (r *reader) gateway() {
 	}
 	g := &r.doc.Gateway
 	if block.Kind == Map {
+		block.splitLists()
 		for _, e := range r.environment() {
 			block.set(e.Key, e.Value)
 		}
 	}
 	r.fault(Decode(block, g).below("gateway")...)
+	r.unasked()
+	if r.broken && block.hasBroken() {
+		r.block = block
+		return // what is missing is reported
+	}
 	for i, ip := range g.TrustedIPs {
 		if _, err := netip.ParsePrefix(ip); err != nil && !isIP(ip) && ip != "unix:" {
 			r.fault(block.nearest("trusted_ips").fault("gateway.trusted_ips", "invalid ip or cidr range: '"+g.TrustedIPs[i]+"'"))
@@ -30,36 +35,15 @@ func (r *reader) gateway() {
 	r.block = block
 }
 
-// environment are the properties given as SLUICE_<NAME>, as the nodes they stand for:
-// lists are comma-separated, on and off are booleans.
-func (r *reader) environment() []Entry {
-	var entries []Entry
-	t := reflect.TypeFor[Gateway]()
-	s := shapeOf(t)
-	for i := range s.fields {
-		f := &s.fields[i]
-		if f.typ.Kind() == reflect.Map {
-			continue // named connections have no single text
+// splitLists reads a text as the list it is in kong.conf: comma-separated.
+func (n *Node) splitLists() {
+	s := shapeOf(reflect.TypeFor[Gateway]())
+	for i := range n.Entries {
+		e := &n.Entries[i]
+		if f, _ := s.find(e.Key); f != nil && f.isTexts() && e.Value.Kind == Scalar && e.Value.Type == String && !e.Value.broken {
+			e.Value = e.Value.commaList()
 		}
-		name := "SLUICE_" + strings.ToUpper(f.name)
-		text, ok := r.options.Env(name)
-		if !ok {
-			continue
-		}
-		_, _ = r.sum.Write([]byte(name + "=" + text)) // a hash does not fail
-		from := &file{name: "environment variable " + name}
-		v := &Node{Type: String, Value: text, plain: true, loose: true, file: from}
-		if f.typ.Kind() == reflect.Slice && f.typ != reflect.TypeFor[Listeners]() {
-			v = &Node{Kind: List, file: from}
-			for part := range strings.SplitSeq(text, ",") {
-				if part = strings.TrimSpace(part); part != "" {
-					v.Items = append(v.Items, &Node{Type: String, Value: part, loose: true, file: from})
-				}
-			}
-		}
-		entries = append(entries, Entry{Key: f.name, Value: v})
 	}
-	return entries
 }
 
 // listeners gives proxy_listen its default, which depends on whether there is a

@@ -13,12 +13,13 @@ type item struct {
 	kind   *kind
 	node   *Node
 	layer  *layer
-	parent *item  // the entity it is nested in or bound to
-	via    *child // how: the field that refers to parent
-	bound  bool   // bound by standing near, not nested
-	failed bool   // decoding found faults
-	gone   bool   // leads nowhere and is left out, with a warning
-	index  int32  // in the list it was written in
+	parent *item    // the entity it is nested in or bound to
+	via    *child   // how: the field that refers to parent
+	bound  bool     // bound by standing near, not nested
+	failed bool     // decoding found faults
+	wrong  []string // paths of fields decoding found faults in
+	gone   bool     // leads nowhere and is left out, with a warning
+	index  int32    // in the list it was written in
 	entity any
 }
 
@@ -74,7 +75,10 @@ func (r *reader) item(k *kind, n *Node, it *item) *item {
 		it.node = wrap(k, it.via, n)
 	}
 	if it.node.Kind != Map {
-		r.fault(n.fault(it.path(), "expected a record"))
+		f := n.fault(it.path(), "expected a record")
+		f.Got = n.described(false)
+		r.fault(f)
+		r.lost(k.list)
 		return nil
 	}
 	if it.via != nil && k.list == "consumer_group_consumers" {
@@ -104,7 +108,7 @@ func (r *reader) nested(parent *item, e *Entry, l *layer) {
 	c, _ := parent.kind.child(e.Key)
 	if at := slices.IndexFunc(parent.kind.children, func(k child) bool { return k.key == e.Key }); at >= 0 {
 		via := &parent.kind.children[at]
-		for i, n := range r.listOf(e, parent.path()+": "+e.Key) {
+		for i, n := range r.listOf(kindByList[c.list], e, parent.path()+": "+e.Key) {
 			r.item(kindByList[c.list], n, &item{layer: l, parent: parent, via: via, index: int32(i)})
 		}
 	}

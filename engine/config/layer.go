@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"fmt"
 	"hash"
 	"slices"
@@ -18,11 +19,16 @@ type reader struct {
 	files []*file
 	roots []root
 	items []*item
+	asked map[string]bool  // environment variables looked up
 	names map[string]*item // identity of an entity → its item; only with overlays
 	block *Node            // the merged gateway block
 
 	index      map[*kind]*index
 	knownNames map[string][]string // by list, for suggestions
+	written    map[*kind]int       // how many entities the files declare
+	unread     bool                // part of the document could not be read at all
+	unreadList map[string]bool     // lists of which some entity could not be read
+	broken     bool                // some reference to the environment could not be replaced
 }
 
 // root is one YAML document or JSON text of a source.
@@ -64,8 +70,25 @@ func (r *reader) source(s Source, overlay bool) {
 	f := &file{name: s.Name, data: s.Data, strict: r.options.Strict}
 	r.files = append(r.files, f)
 	_, _ = r.sum.Write(s.Data) // a hash does not fail
-	nodes, faults := f.parse(s.Format)
+	var (
+		nodes  []*Node
+		faults Faults
+	)
+	if len(bytes.TrimSpace(s.Data)) > 0 {
+		nodes, faults = f.parse(s.Format)
+	}
 	r.fault(faults...)
+	if faults.Err() != nil {
+		r.unread = true
+	} else if r.isEmpty(nodes) {
+		at := Fault{File: s.Name}
+		if len(nodes) > 0 {
+			at = nodes[0].fault("", "")
+		}
+		at.Message = "the document is empty: expected _format_version, gateway, or lists such as services, routes and plugins"
+		r.fault(at)
+		return
+	}
 	for _, n := range nodes {
 		if n.IsNull() {
 			continue
@@ -76,6 +99,30 @@ func (r *reader) source(s Source, overlay bool) {
 		}
 		r.roots = append(r.roots, root{node: n, overlay: overlay})
 	}
+}
+
+// isEmpty reports whether a source says nothing. It may be a file cut off while it was
+// written, which must not wipe a running gateway. _format_version alone is a legal empty
+// configuration (Kong), and in strict reading needed in any case.
+func (r *reader) isEmpty(roots []*Node) bool {
+	for _, n := range roots {
+		if n.Kind != Map && !n.IsNull() {
+			return false
+		}
+		for i := range n.Entries {
+			e := &n.Entries[i]
+			hasContent := !e.Value.IsNull() && (e.Value.Kind == Scalar || len(e.Value.Items)+len(e.Value.Entries) > 0)
+			switch {
+			case r.options.Strict || e.Key == "_format_version":
+				return false
+			case e.Key == "gateway" && !e.Value.IsNull():
+				return false
+			case hasContent && !slices.Contains(metaKeys, e.Key):
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // release drops what only reading needed. The text of small files stays, for faults that
@@ -93,7 +140,8 @@ func (r *reader) release() {
 func (r *reader) variables() {
 	res := &resolver{
 		env: r.options.Env, vaults: map[string]vault{"env": {kind: "env"}},
-		used: func(value string) { _, _ = fmt.Fprintf(r.sum, "%d:%s", len(value), value) },
+		broken: func() { r.broken = true },
+		used:   func(value string) { _, _ = fmt.Fprintf(r.sum, "%d:%s", len(value), value) },
 	}
 	for _, ro := range r.roots {
 		for _, e := range ro.node.Entries {
@@ -177,12 +225,12 @@ func (r *reader) topLevel(l *layer, e *Entry, first map[string]*Entry) {
 	case earlier != nil:
 		r.warn(l.node.keyFault(e, e.Key, fmt.Sprintf("repeated key: added to the list on line %d", earlier.Line)))
 	}
-	l.sections = append(l.sections, section{kind: k, key: e, items: r.listOf(e, e.Key), singular: singular})
+	l.sections = append(l.sections, section{kind: k, key: e, items: r.listOf(k, e, e.Key), singular: singular})
 }
 
 // listOf are the elements of a list of entities; one entity alone is a list of one in
 // friendly reading. A map without keys is an empty list, as Lua writes it.
-func (r *reader) listOf(e *Entry, path string) []*Node {
+func (r *reader) listOf(k *kind, e *Entry, path string) []*Node {
 	n := e.Value
 	switch {
 	case n.IsNull():
@@ -191,15 +239,25 @@ func (r *reader) listOf(e *Entry, path string) []*Node {
 		return n.Items
 	case n.Kind == Map && len(n.Entries) == 0:
 		return nil
-	case n.Kind == Map && !r.options.Strict:
+	case n.Kind == Map && !r.options.Strict && (kindBySingular[e.Key] != nil ||
+		slices.ContainsFunc(n.Entries, func(in Entry) bool { return k.knows(in.Key) })):
 		if kindBySingular[e.Key] == nil {
 			r.warn(n.fault(path, "expected an array; read as a list of one"))
 		}
 		return []*Node{n}
 	default:
-		r.fault(n.fault(path, "expected an array"))
+		r.lost(k.list)
+		r.fault(n.notAList(e, k, path))
 		return nil
 	}
+}
+
+// lost keeps references to entities that could not be read from being faults as well.
+func (r *reader) lost(list string) {
+	if r.unreadList == nil {
+		r.unreadList = map[string]bool{}
+	}
+	r.unreadList[list] = true
 }
 
 var metaKeys = []string{
@@ -258,6 +316,9 @@ func (r *reader) metaText(e *Entry) string {
 }
 
 func (r *reader) version(v *Node) string {
+	if v.broken {
+		return "3.0" // reported
+	}
 	if v.Kind != Scalar || v.Type != String && (r.options.Strict || v.Type != Float) {
 		r.fault(v.fault("_format_version", "expected a string"))
 		return "3.0"
@@ -376,8 +437,12 @@ func mergeNodes(base, over *Node) *Node {
 		case e.Value.IsNull() && at >= 0:
 			base.Entries = slices.Delete(base.Entries, at, at+1)
 		case at >= 0:
-			e.Value = mergeNodes(base.Entries[at].Value, e.Value)
-			base.Entries[at] = e
+			// Key and value stay those of one file: messages take the name from the value.
+			if was := base.Entries[at].Value; was != nil && was.Kind == Map && e.Value.Kind == Map {
+				mergeNodes(was, e.Value)
+			} else {
+				base.Entries[at] = e
+			}
 		default:
 			base.Entries = append(base.Entries, e)
 		}

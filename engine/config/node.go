@@ -37,10 +37,12 @@ type Node struct {
 	Kind Kind
 	Type Type // of a scalar
 
-	plain   bool // a scalar written without quotes in YAML
-	secret  bool // a scalar that came out of a vault
-	settled bool // references to the environment have been replaced
-	loose   bool // text from the environment, which may stand for a number or boolean
+	plain   bool   // a scalar written without quotes in YAML
+	secret  bool   // a scalar that came out of a vault
+	settled bool   // references to the environment have been replaced
+	loose   bool   // text from the environment, which may stand for a number or boolean
+	broken  bool   // a reference to the environment could not be replaced
+	from    uint16 // 1 + index in file.variables of what the value came from, 0 for none
 
 	Line    int // from 1; 0 when the value was not written in a file
 	Col     int
@@ -63,6 +65,8 @@ type file struct {
 	name   string
 	data   []byte
 	strict bool // read by Kong's own rules
+
+	variables []string // that values came from; complete before entities are read
 
 	once  sync.Once
 	lines []int // where each line starts; made for the first fault
@@ -347,7 +351,7 @@ func (n *Node) Clone() *Node {
 // set gives key the value, in place or at the end.
 func (n *Node) set(key string, v *Node) {
 	if e := n.entry(key); e != nil {
-		e.Value = v
+		e.Line, e.Col, e.Value = v.Line, v.Col, v // a key and its value are of one file
 		return
 	}
 	n.Entries = append(n.Entries, Entry{Key: key, Line: v.Line, Col: v.Col, Value: v})
@@ -358,14 +362,20 @@ func (n *Node) fault(path, message string) Fault {
 	f := Fault{Path: path, Message: message}
 	if n != nil {
 		f.at(n.file, n.Line, n.Col)
+		f.Variable = n.variable()
 	}
 	return f
 }
 
-// keyFault is a fault at the key of an entry; n is the map that holds it.
+// keyFault is a fault at the key of an entry; n is the map that holds it. A map merged
+// from several files has keys of each.
 func (n *Node) keyFault(e *Entry, path, message string) Fault {
 	f := Fault{Path: path, Message: message}
-	f.at(n.file, e.Line, e.Col)
+	src := n.file
+	if e.Value != nil && e.Value.file != nil {
+		src = e.Value.file
+	}
+	f.at(src, e.Line, e.Col)
 	return f
 }
 

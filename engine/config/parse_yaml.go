@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"io"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -40,37 +39,6 @@ func parseYAML(f *file) ([]*Node, Faults) {
 		}
 	}
 	return roots, append(c.faults, Fault{File: f.name, Message: "more than " + strconv.Itoa(documentsInAFile) + " YAML documents in one file"})
-}
-
-var (
-	yamlErrorLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)$`)
-	adminCall     = regexp.MustCompile(`(?m)^[ \t]*(?:GET|POST|PUT|PATCH|DELETE)[ \t]+/\S*[ \t]*\r?$`)
-)
-
-// syntaxFaults turns an error of the YAML reader into faults with positions. Requests to
-// the Admin API pasted between the YAML are named as what they are.
-func (f *file) syntaxFaults(err error) Faults {
-	calls := adminCall.FindAllIndex(f.data, -1)
-	faults := make(Faults, 0, len(calls)+1)
-	for _, at := range calls {
-		start := at[0] + len(f.data[at[0]:at[1]]) - len(bytes.TrimLeft(f.data[at[0]:at[1]], " \t"))
-		line := 1 + bytes.Count(f.data[:start], []byte{'\n'})
-		col := 1 + start - (bytes.LastIndexByte(f.data[:start], '\n') + 1)
-		fault := Fault{Message: "not YAML but a request to the Admin API: " + strings.TrimSpace(string(f.data[at[0]:at[1]]))}
-		fault.at(f, line, col)
-		faults = append(faults, fault)
-	}
-	if len(faults) > 0 {
-		return faults
-	}
-	fault := Fault{Message: strings.TrimPrefix(err.Error(), "yaml: ")}
-	line := 0
-	if m := yamlErrorLine.FindStringSubmatch(err.Error()); m != nil && m[1] != "" {
-		line, _ = strconv.Atoi(m[1]) // digits by the pattern; an overflow means unknown
-		fault.Message = m[2]
-	}
-	fault.at(f, line, 0)
-	return Faults{fault}
 }
 
 // converter turns the reader's tree into Nodes.

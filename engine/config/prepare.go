@@ -71,7 +71,7 @@ func isGRPC(protocol string) bool { return protocol == "grpc" || protocol == "gr
 
 // generate makes up a credential nobody wrote, as Kong does. It differs at each reading.
 func (r *reader) generate(it *item, field string, s *string) {
-	if *s != "" || it.node.Kind != Map {
+	if n := it.node.Get(field); *s != "" || it.node.Kind != Map || n != nil && n.broken {
 		return
 	}
 	*s = randomToken()

@@ -24,6 +24,7 @@ type Options struct {
 	Strict   bool     // Kong's own rules, none of the looser spellings
 	Overlays []Source // merged over the document, field by field, in order
 	Env      func(name string) (string, bool)
+	Environ  func() []string // names to look through for misspelt properties, as os.Environ; nil with Env for none
 	Catalog  Catalog
 }
 
@@ -32,14 +33,15 @@ type Options struct {
 const dataBytesKept = 1 << 20
 
 // Read merges the sources into one Document: entities of several sources are put one
-// after another, overlays are merged over entities of the same name. On error it is Faults
-// with every fault at once, and the Document is nil. What is only worth a warning is in
-// Document.Warnings.
-func Read(sources []Source, o Options) (*Document, error) {
-	if o.Env == nil {
-		o.Env = os.LookupEnv
-	}
-	r := &reader{options: o, doc: &Document{Transform: true, Gateway: NewGateway()}, sum: md5.New()}
+// after another, overlays are merged over entities of the same name. On error it wraps
+// Faults with every fault at once, and the Document is nil; FaultsOf gives the warnings
+// besides. What is only worth a warning is else in Document.Warnings.
+func Read(sources []Source, o Options) (*Document, error) { return read(sources, o, nil) }
+
+// read is Read where some files could not be opened.
+func read(sources []Source, o Options, unopened Faults) (*Document, error) {
+	r := &reader{faults: unopened, unread: len(unopened) > 0, doc: &Document{Transform: true, Gateway: NewGateway()}, sum: md5.New()}
+	r.options = r.watched(o)
 	for _, s := range sources {
 		r.source(s, false)
 	}
@@ -50,7 +52,7 @@ func Read(sources []Source, o Options) (*Document, error) {
 	faults, warnings := r.faults.sorted(r.files).distinct().Split()
 	r.release()
 	if len(faults) > 0 {
-		return nil, faults
+		return nil, &refusal{faults, warnings}
 	}
 	r.doc.Warnings = warnings
 	r.doc.Hash = strings.Repeat("0", 2*md5.Size)
@@ -64,11 +66,8 @@ func Read(sources []Source, o Options) (*Document, error) {
 func ReadFiles(paths, overlays []string, o Options) (*Document, error) {
 	sources, faults := readSources(paths)
 	over, more := readSources(overlays)
-	if faults = append(faults, more...); len(faults) > 0 {
-		return nil, faults
-	}
 	o.Overlays = append(over, o.Overlays...)
-	return Read(sources, o)
+	return read(sources, o, append(faults, more...))
 }
 
 func readSources(paths []string) ([]Source, Faults) {

@@ -21,14 +21,14 @@ func (d *decoder) scalar(n *Node, v reflect.Value, f *field, path string) {
 			b, ok = n.word()
 		}
 		if !ok {
-			d.fault(n, path, "expected a boolean")
+			d.quoted(n, path, "expected a boolean", f)
 			return
 		}
 		v.SetBool(b)
 	case reflect.Float32, reflect.Float64:
 		x, ok := n.Float()
 		if !ok {
-			d.fault(n, path, "expected a number")
+			d.quoted(n, path, "expected a number", f)
 			return
 		}
 		v.SetFloat(x)
@@ -48,9 +48,10 @@ func (d *decoder) text(n *Node, v reflect.Value, f *field, path string) {
 	if n.Kind != Scalar || n.Type != String {
 		message := "expected a string"
 		if n.Kind == Scalar && n.Type != Null && n.plain {
-			message += `; write "` + n.Value + `" in quotes`
+			d.fault(n, path, message+`; write "`+n.Value+`" in quotes`)
+			return
 		}
-		d.fault(n, path, message)
+		d.mismatch(n, path, message, f)
 		return
 	}
 	if _, is := n.word(); is && d.strict {
@@ -74,7 +75,7 @@ func (d *decoder) integer(n *Node, v reflect.Value, f *field, path string) {
 		}
 	}
 	if !ok {
-		d.fault(n, path, "expected an integer")
+		d.quoted(n, path, "expected an integer", f)
 		return
 	}
 	if n.plain && len(n.Value) > 1 && n.Value[0] == '0' && isDigits(n.Value) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -16,6 +17,7 @@ type resolver struct {
 	env    func(string) (string, bool)
 	vaults map[string]vault
 	used   func(value string) // called with every value put in
+	broken func()             // called when a reference cannot be replaced
 }
 
 // vault is a vault of the environment kind: a prefix to put before names.
@@ -23,6 +25,9 @@ type vault struct {
 	kind   string
 	prefix string
 }
+
+// variablesMax is how many variables of one file messages can name.
+const variablesMax = 1000
 
 var (
 	variable = regexp.MustCompile(`\$\{\{\s*env\s+(?:"([^"]*)"|'([^']*)'|` + "`([^`]*)`" + `)\s*((?:\|\s*\w+(?:\s+\d+)?\s*)*)\}\}|\$\{([A-Za-z_][A-Za-z0-9_]*)(:-[^}]*)?\}`)
@@ -54,6 +59,8 @@ func (r *resolver) resolve(n *Node) Faults {
 		n.settled = true
 		if err := r.scalar(n); err != nil {
 			faults = Faults{n.fault("", err.Error())}
+			n.broken = true
+			r.broken()
 		}
 	}
 	return faults
@@ -86,6 +93,7 @@ func (r *resolver) variables(n *Node) error {
 		typ     = String
 	)
 	strict := n.file != nil && n.file.strict
+	written := n.Value
 	matches := variable.FindAllStringSubmatchIndex(n.Value, -1)
 	if matches == nil {
 		return nil
@@ -122,12 +130,35 @@ func (r *resolver) variables(n *Node) error {
 		return failure
 	}
 	n.Value = b.String()
+	m := matches[0]
+	for _, g := range [...]int{5, 1, 2, 3} {
+		if m[2*g] >= 0 {
+			n.cameFrom(written[m[2*g]:m[2*g+1]])
+			break
+		}
+	}
 	if whole {
 		n.Type = typ
 		n.loose = typ == String
 	}
 	n.plain = false
 	return nil
+}
+
+// cameFrom notes which variable a value is from.
+func (n *Node) cameFrom(name string) {
+	if n.file == nil {
+		return
+	}
+	at := slices.Index(n.file.variables, name)
+	if at < 0 {
+		if len(n.file.variables) == variablesMax {
+			return
+		}
+		at = len(n.file.variables)
+		n.file.variables = append(n.file.variables, name)
+	}
+	n.from = uint16(at + 1)
 }
 
 // variable is ${name} or ${name:-default}; as in shells the default also stands in for

@@ -17,18 +17,22 @@ func (r *reader) expandURL(it *item) {
 		return
 	}
 	e := it.node.Entries[at]
-	it.node.Entries = slices.Delete(it.node.Entries, at, at+1)
+	it.node.Entries = slices.DeleteFunc(it.node.Entries, func(e Entry) bool { return e.Key == "url" }) // a second one is reported
 	path := it.path() + ": url"
 	if e.Value.IsNull() {
 		return
 	}
 	if e.Value.Kind != Scalar || e.Value.Type != String {
-		r.fault(e.Value.fault(path, "expected a string"))
-		return
+		f := e.Value.fault(path, "expected a string")
+		f.Got = e.Value.described(false)
+		r.fault(f)
+		e.Value = &Node{Type: String, broken: true, file: e.Value.file, Line: e.Value.Line, Col: e.Value.Col}
 	}
 	parts, err := splitURL(e.Value.Value)
 	if err != nil {
-		r.fault(e.Value.fault(path, err.Error()))
+		if !e.Value.broken {
+			r.fault(e.Value.fault(path, err.Error()))
+		}
 		parts = [4]string{"http", "invalid", "80", ""} // keeps further faults about host away
 	}
 	for i, field := range [4]string{"protocol", "host", "port", "path"} {

@@ -132,12 +132,14 @@ func (s *Snapshot) Release() func() error {
 	}
 }
 
-// Longest is the longest time a request of this snapshot may wait for its
-// service: after it the snapshot is out of use, but for streams that go on.
+// Longest is the longest time a request of this snapshot may wait for one attempt
+// at its service: after it the snapshot is out of use, but for streams that go on
+// and requests in their retries. Those must not fail, and do not: what hooks use
+// after Close is gone for its owner only.
 func (s *Snapshot) Longest() time.Duration {
 	longest := time.Second
 	for _, e := range s.Document.Services {
-		d := time.Duration(1+e.Retries) * time.Duration(e.ConnectTimeout+e.WriteTimeout+e.ReadTimeout) * time.Millisecond
+		d := time.Duration(e.ConnectTimeout+e.WriteTimeout+e.ReadTimeout) * time.Millisecond
 		longest = max(longest, min(d, longestWait))
 	}
 	return longest
