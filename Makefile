@@ -3,17 +3,21 @@
 GO            ?= go
 GOLANGCI_LINT ?= v2.15.0
 FUZZTIME      ?= 20s
+PREFIX        ?= /usr/local
 export CGO_ENABLED ?= 0
 export GOTOOLCHAIN ?= local
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test race fuzz lint allocs bench bench-wire gate tools clean
+.PHONY: help build install run test race fuzz lint allocs bench bench-wire gate tools clean
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/sluice, one static binary
 	$(GO) build -trimpath -ldflags '-s -w' -o bin/sluice ./cmd/sluice
+
+install: build ## copy it to PREFIX/bin (/usr/local/bin)
+	install -D -m 755 bin/sluice $(DESTDIR)$(PREFIX)/bin/sluice
 
 run: build ## serve examples/quickstart.yaml against a built-in echo service
 	./bin/sluice demo -c examples/quickstart.yaml

@@ -9,11 +9,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/sluice-gateway/sluice/engine/plugin"
 )
 
 // fences returns the fenced blocks of README.md in a language.
@@ -120,7 +123,7 @@ func TestConsole(t *testing.T) {
 	port := demo.await(t, ready)[1]
 	dir := t.TempDir()
 	sluice := binary(t)
-	broken := strings.Replace(fences(t, "yaml")[0], "name: rate-limiting", "name: rate-limitting", 1)
+	broken := strings.Replace(fences(t, "yaml")[0], "name: rate-limiting", "name: rate-limting", 1)
 	if err := os.WriteFile(filepath.Join(dir, "broken.yaml"), []byte(broken), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -183,6 +186,30 @@ func TestCommands(t *testing.T) {
 	}
 	if ran < 10 {
 		t.Errorf("only %d commands were found", ran)
+	}
+}
+
+// TestPluginsListed holds README.md's list of plugins to those that are built.
+func TestPluginsListed(t *testing.T) {
+	data, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, ok := strings.Cut(string(data), "Plugins built so far:")
+	list, _, closed := strings.Cut(list, ".")
+	if !ok || !closed {
+		t.Fatal("README.md lists no plugins")
+	}
+	var built []string
+	for i := range plugin.All.All {
+		built = append(built, plugin.All.All[i].Name)
+	}
+	var shown []string
+	for _, m := range regexp.MustCompile("`([a-z-]+)`").FindAllStringSubmatch(list, -1) {
+		shown = append(shown, m[1])
+	}
+	if !slices.Equal(shown, built) {
+		t.Errorf("README.md lists %v\nbuilt are    %v", shown, built)
 	}
 }
 

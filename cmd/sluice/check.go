@@ -30,7 +30,8 @@ func newCheck() *cobra.Command {
 		Short:   "Say what is wrong with a document, all of it, and where",
 		Long: `Reads a document as run would, compiles it without opening a socket or a file to
 write, and prints every fault with its place. Exit code 1 if there is any;
-warnings do not count.`,
+warnings do not count. Among those is what the document asks for and this build
+leaves out.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := checkFormat(format, "text", "json", "sarif"); err != nil {
 				return err
@@ -66,15 +67,16 @@ warnings do not count.`,
 func check(doc *documentFlags) (faults, warnings config.Faults, err error) {
 	d, err := doc.read()
 	if err != nil {
-		if faults, ok := errors.AsType[config.Faults](err); ok {
-			return faults, nil, nil
+		if all, ok := errors.AsType[config.Faults](err); ok {
+			faults, warnings = all.Split()
+			return faults, warnings, nil
 		}
 		return nil, nil, err
 	}
 	if err := compile(d); err != nil {
 		faults = admin.FaultsOf(err)
 	}
-	return faults, d.Warnings, nil
+	return faults, slices.Concat(d.Warnings, limits(d)), nil
 }
 
 // opensFiles are the plugins whose instances open a file to write when they are
@@ -102,12 +104,16 @@ func compile(d *config.Document) error {
 func text(faults, warnings config.Faults) string {
 	var b strings.Builder
 	for i := range warnings {
-		f := warnings[i]
-		f.Message = "warning: " + f.Message
-		b.WriteString(f.Render())
+		b.WriteString(renderWarning(warnings[i]))
 	}
 	b.WriteString(faults.Render())
 	return b.String()
+}
+
+// renderWarning is f.Render with the word that tells it from a fault.
+func renderWarning(f config.Fault) string {
+	f.Message = "warning: " + f.Message
+	return f.Render()
 }
 
 func count(n int, what string) string {

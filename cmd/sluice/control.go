@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -70,13 +71,14 @@ func (c *control) report(by string, err error) {
 	c.log.Info("configuration applied", "by", by, "hash", d.Hash, "services", len(d.Services), "routes", len(d.Routes), "plugins", len(d.Plugins))
 }
 
-// follow takes the log's level from d and logs the warnings it has not logged.
+// follow takes the log's level from d and logs the warnings it has not logged,
+// what this build leaves out among them.
 func (c *control) follow(d *config.Document) {
 	c.level.Set(levelOf(d.Gateway.LogLevel))
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for i := range d.Warnings {
-		text := d.Warnings[i].Error()
+	for _, w := range slices.Concat(d.Warnings, limits(d)) {
+		text := w.Error()
 		if !c.told[text] {
 			c.told[text] = true
 			c.log.Warn(text)
@@ -84,10 +86,14 @@ func (c *control) follow(d *config.Document) {
 	}
 }
 
-// logFaults logs every fault of err by itself.
+// logFaults logs every fault of err by itself, and its warnings as such.
 func logFaults(log *slog.Logger, level slog.Level, err error) {
 	for _, f := range admin.FaultsOf(err) {
-		log.Log(context.Background(), level, f.Error())
+		at := level
+		if f.Warning {
+			at = slog.LevelWarn
+		}
+		log.Log(context.Background(), at, f.Error())
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/valyala/fasthttp"
@@ -85,11 +84,10 @@ func demo(stdout, stderr io.Writer, files []string) error {
 		return config.Read(sources, o)
 	}}
 	return run(stderr, src, &runOptions{drainTimeout: drainTimeoutDefault}, func(g *gateway) {
-		if len(files) == 0 {
-			_, _ = io.WriteString(stdout, tryThese(g))
-			return
+		if len(files) > 0 {
+			_, _ = fmt.Fprintf(stdout, "The echo service is at http://%s, the gateway at http://%s.\n", echo.Addr(), addresses(g.proxy))
 		}
-		_, _ = fmt.Fprintf(stdout, "The echo service is at http://%s, the gateway at http://%s.\n", echo.Addr(), addresses(g.proxy))
+		_, _ = io.WriteString(stdout, tryThese(g, files))
 	})
 }
 
@@ -139,21 +137,6 @@ func demoPorts() (map[string]string, error) {
 		}
 	}
 	return ports, nil
-}
-
-// tryThese are requests that show what the example does.
-func tryThese(g *gateway) string {
-	proxy := "http://" + addresses(g.proxy)
-	return strings.ReplaceAll(strings.ReplaceAll(`Try these, and ^C to stop:
-
-  curl -i PROXY/users/7                            open to everyone
-  curl -i PROXY/orders                             401: no API key
-  curl -i -H 'apikey: alice-key' PROXY/orders/1    200, and what is left of five a minute
-  curl -i -H 'apikey: alice-key' -H 'X-Version: beta' PROXY/orders
-  curl -s STATUS/metrics | grep kong_http
-
-The document: sluice demo --document
-`, "PROXY", proxy), "STATUS", "http://"+addresses(g.status.addrs()))
 }
 
 // serveEcho runs the echo service until a signal to stop.

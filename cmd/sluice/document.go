@@ -33,6 +33,14 @@ func (f *documentFlags) register(cmd *cobra.Command) {
 	_ = cmd.MarkFlagFilename("overlay", "yaml", "yml", "json")
 }
 
+// registerWhere registers the flags of a command that asks a running gateway: of
+// a document it only wants to know where the gateway listens.
+func (f *documentFlags) registerWhere(cmd *cobra.Command, property string) {
+	cmd.Flags().StringArrayVarP(&f.files, "config", "c", nil,
+		"document whose gateway block says "+property+"; read for nothing else (default $SLUICE_CONFIG, else ./"+defaultFile+")")
+	_ = cmd.MarkFlagFilename("config", "yaml", "yml", "json") // fails only for a flag that does not exist
+}
+
 // paths are the documents to read.
 func (f *documentFlags) paths() []string {
 	if len(f.files) > 0 {

@@ -32,7 +32,7 @@ func newHealth() *cobra.Command {
 			return failed(health(cmd, r, format))
 		},
 	}
-	doc.register(cmd)
+	doc.registerWhere(cmd, "status_listen")
 	cmd.Flags().StringVar(&address, "status", "", "status listener, host:port or URL (default from the document, else 127.0.0.1:8007)")
 	cmd.Flags().StringVar(&format, "format", "text", "text or json")
 	return cmd

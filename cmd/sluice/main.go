@@ -7,8 +7,11 @@
 //	main.go      the tree of commands, exit codes
 //	document.go  the flags that name documents, and reading them
 //	control.go   a running gateway as engine/admin sees it
+//	limits.go    what a document asks for and this build leaves out
+//	missing.go   noticing that a watched file is gone
 //	listen.go    the sockets of the Admin and status listeners
 //	remote.go    talking to a running gateway
+//	try.go       requests that sluice demo proposes
 //	signal_*.go  which signals mean what
 //	explain/     what would become of a request
 //
@@ -64,11 +67,18 @@ func execute(args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
+	misuse := checkHelp(root)
 	cmd, err := root.ExecuteC()
+	if err == nil {
+		err = *misuse
+	}
 	if err == nil {
 		return exitFine
 	}
 	if _, ok := errors.AsType[failure](err); !ok {
+		if cmd.Name() == "help" {
+			cmd = root
+		}
 		_, _ = fmt.Fprintf(stderr, "sluice: %s (see %q)\n", oneLine(err), cmd.CommandPath()+" --help")
 		return exitUsage
 	}
@@ -88,11 +98,14 @@ func oneLine(err error) string {
 // lines, anything else in one line each.
 func tell(w io.Writer, err error) {
 	for _, f := range admin.FaultsOf(err) {
-		if f.File == "" {
+		switch {
+		case f.Warning:
+			_, _ = io.WriteString(w, renderWarning(f))
+		case f.File == "":
 			_, _ = fmt.Fprintf(w, "sluice: %s\n", f.Error())
-			continue
+		default:
+			_, _ = io.WriteString(w, f.Render())
 		}
-		_, _ = io.WriteString(w, f.Render())
 	}
 }
 
@@ -104,10 +117,12 @@ func newRoot() *cobra.Command {
 stands, and costs about as much CPU per request as a plain proxy.
 
 Exit codes: 0 fine, 1 invalid or failed, 2 differs, 64 usage.`,
+		Version:       facts().String(),
 		SilenceErrors: true, SilenceUsage: true,
 		Args: noSuchCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.SetVersionTemplate("{{.Version}}\n")
 	configuration := &cobra.Command{
 		Use:   "config",
 		Short: "Work on documents",
@@ -119,6 +134,35 @@ Exit codes: 0 fine, 1 invalid or failed, 2 differs, 64 usage.`,
 	configuration.AddCommand(newDump(), newRender(), newSchema(), parse)
 	root.AddCommand(newRun(), newDemo(), newCheck(), newExplain(), newReload(), newHealth(), newVersion(), configuration)
 	return root
+}
+
+// checkHelp makes a request for help on a command that does not exist the fault
+// of the command line it is, instead of help on something else. The result is
+// that fault, once the command line has been executed.
+func checkHelp(root *cobra.Command) *error {
+	var misuse error
+	help := root.HelpFunc()
+	root.SetHelpFunc(func(cmd *cobra.Command, args []string) {
+		if cmd.HasSubCommands() {
+			if misuse = noSuchCommand(cmd, cmd.Flags().Args()); misuse != nil {
+				return
+			}
+		}
+		help(cmd, args)
+	})
+	root.InitDefaultHelpCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "help" {
+			c.Args = func(_ *cobra.Command, args []string) error {
+				found, rest, err := root.Find(args)
+				if err == nil && found.HasSubCommands() {
+					err = noSuchCommand(found, rest)
+				}
+				return err
+			}
+		}
+	}
+	return &misuse
 }
 
 // noSuchCommand refuses arguments of a command that only has subcommands.

@@ -242,6 +242,11 @@ func TestUsage(t *testing.T) {
 	f(`unknown command "rnu"; did you mean "run"?`, "rnu")
 	f(`unknown command "starts"; did you mean "start"?`, "starts")
 	f(`unknown command "zzz"`, "zzz")
+	f(`unknown command "bogus"`, "bogus", "--help")
+	f(`unknown command "bogus"`, "--help", "bogus")
+	f(`unknown command "bogus"`, "help", "bogus")
+	f(`unknown command "dmp"; did you mean "dump"?`, "config", "dmp", "--help")
+	f("unknown flag: --overlay", "reload", "--overlay", "x.yaml")
 	f(`unknown command "dmp"; did you mean "dump"?`, "config", "dmp")
 	f("unknown flag: --nope", "run", "--nope")
 	f("needs an argument", "check", "-c")
@@ -255,7 +260,7 @@ func TestUsage(t *testing.T) {
 }
 
 func TestHelp(t *testing.T) {
-	for _, args := range [][]string{{}, {"--help"}, {"help"}, {"config"}, {"run", "--help"}, {"help", "explain"}} {
+	for _, args := range [][]string{{}, {"--help"}, {"help"}, {"config"}, {"run", "--help"}, {"help", "explain"}, {"config", "--help"}, {"help", "config", "dump"}} {
 		r := sluice(t, args...)
 		if r.want(t, 0, "Usage:", ""); r.stderr != "" {
 			t.Errorf("%v: %s", args, r.stderr)
@@ -272,6 +277,9 @@ func TestNoDocument(t *testing.T) {
 
 func TestVersion(t *testing.T) {
 	sluice(t, "version").want(t, 0, "sluice ", "")
+	if text, flag := sluice(t, "version"), sluice(t, "--version"); text != flag {
+		t.Errorf("version prints %v, --version %v", text, flag)
+	}
 	r := sluice(t, "version", "--format", "json")
 	if r.want(t, 0, `"go":"go1.`, ""); !strings.Contains(r.stdout, `"platform":"`) {
 		t.Error(r.stdout)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -18,8 +19,12 @@ func newReload() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "reload [--admin ADDRESS]",
 		Short: "Make a running gateway read its files again",
-		Long: `Asks the Admin listener of a running gateway to read its files again. If they are
-at fault, says where, and the gateway goes on with what it had.`,
+		Long: `Asks the Admin listener of a running gateway to read its own files again, those
+it was started with, and prints which they are. If they are at fault, says where,
+and the gateway goes on with what it had.
+
+No file is sent: -c only says where the Admin listener is. To give a running
+gateway another document, post it: curl --data-binary @FILE ADMIN/config.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			r, err := listenerOf("Admin", address, &doc, func(g *config.Gateway) config.Listeners { return g.AdminListen })
@@ -33,13 +38,18 @@ at fault, says where, and the gateway goes on with what it had.`,
 			var got struct {
 				Message string    `json:"message"`
 				Hash    string    `json:"configuration_hash"`
+				Files   []string  `json:"files"`
 				Faults  []finding `json:"faults"`
 			}
 			if err := json.Unmarshal(body, &got); err != nil {
 				return failed(fmt.Errorf("%s answered %d, not as a gateway does", r.base, status))
 			}
 			if status == http.StatusOK {
-				_, err := fmt.Fprintf(cmd.OutOrStdout(), "reloaded, configuration hash %s\n", got.Hash)
+				from := ""
+				if len(got.Files) > 0 {
+					from = ", read from " + strings.Join(got.Files, " ")
+				}
+				_, err := fmt.Fprintf(cmd.OutOrStdout(), "reloaded, configuration hash %s%s\n", got.Hash, from)
 				return failed(err)
 			}
 			if len(got.Faults) > 0 {
@@ -48,7 +58,7 @@ at fault, says where, and the gateway goes on with what it had.`,
 			return failed(fmt.Errorf("%s answered %d: %s", r.base, status, got.Message))
 		},
 	}
-	doc.register(cmd)
+	doc.registerWhere(cmd, "admin_listen")
 	cmd.Flags().StringVar(&address, "admin", "", "Admin listener, host:port or URL (default from the document, else 127.0.0.1:8001)")
 	return cmd
 }

@@ -9,6 +9,8 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -151,6 +153,7 @@ func open(stderr io.Writer, d *config.Document, src *source, o *runOptions) (*ga
 		if err := c.loader.Watch(g.quit, func(err error) { c.report("a changed file", err) }); err != nil {
 			log.Warn("changes of the files will not be noticed", "error", err)
 		}
+		go warnMissing(log, src.files, g.quit)
 	}
 	failed := func(err error) { log.Error("listener failed", "error", err) }
 	adminAt.serve(api.AdminServer(), failed)
@@ -165,8 +168,14 @@ func newAPI(c *control, src *source, o *runOptions) *admin.API {
 	for i := range plugin.All.All {
 		names[i] = plugin.All.All[i].Name
 	}
+	files := slices.Clone(src.files)
+	for i, f := range files {
+		if absolute, err := filepath.Abs(f); err == nil { // who asks may stand elsewhere
+			files[i] = absolute
+		}
+	}
 	return admin.New(admin.Options{
-		Gateway: c, Configurer: c, Observer: c, Reading: src.options,
+		Gateway: c, Configurer: c, Observer: c, Reading: src.options, Files: files,
 		Plugins: names, Version: buildVersion(), BodyBytesMax: o.bodyBytesMax,
 	})
 }

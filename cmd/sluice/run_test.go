@@ -178,6 +178,7 @@ func TestRemoteCommands(t *testing.T) {
 	sluice(t, "health", "--status", strings.TrimPrefix(p.status, "http://"), "--format", "json").want(t, 0, `"configuration_hash"`, "")
 	write(t, doc, named(s.URL, "two"))
 	sluice(t, "reload", "--admin", p.admin).want(t, 0, "reloaded, configuration hash ", "")
+	sluice(t, "reload", "--admin", p.admin).want(t, 0, ", read from "+doc+"\n", "")
 	if got := nameOfAnswer(t, p); got != "two" {
 		t.Errorf("answer of %q", got)
 	}
@@ -499,8 +500,12 @@ func TestDemoDocument(t *testing.T) {
 	sluice(t, "check", "--strict", doc).want(t, 0, "", "0 faults, 0 warnings")
 	p := launch(t, "demo", "-c", doc)
 	p.logged("The echo service is at", 1)
+	p.logged("apikey: alice-key", 2)
+	p.logged("The document: "+doc, 1)
 	if status, _ := fetch(t, "GET", p.proxy+"/users/7", ""); status != 200 {
 		t.Errorf("users: %d", status)
 	}
+	p = launch(t, "demo", "-c", file(t, "own.yaml", strings.Replace(r.stdout, "paths: [/users]", "paths: [/people]", 1)))
+	p.logged("curl -i "+p.proxy+"/people\n", 1)
 	sluice(t, "demo", "-c", "/nowhere.yaml").want(t, 1, "", "/nowhere.yaml: no such file")
 }

@@ -32,8 +32,8 @@ type buildFacts struct {
 	Platform string `json:"platform"`
 }
 
-func facts() buildFacts {
-	f := buildFacts{Version: buildVersion(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+func facts() *buildFacts {
+	f := &buildFacts{Version: buildVersion(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return f
@@ -51,6 +51,18 @@ func facts() buildFacts {
 	return f
 }
 
+// String is f in one line.
+func (f *buildFacts) String() string {
+	commit := "unknown"
+	if f.Commit != "" {
+		commit = f.Commit[:min(len(f.Commit), 12)]
+		if f.Modified {
+			commit += " with changes"
+		}
+	}
+	return fmt.Sprintf("sluice %s (commit %s, %s, %s)", f.Version, commit, f.Go, f.Platform)
+}
+
 func newVersion() *cobra.Command {
 	var format string
 	cmd := &cobra.Command{
@@ -65,14 +77,7 @@ func newVersion() *cobra.Command {
 			if format == "json" {
 				return failed(json.NewEncoder(cmd.OutOrStdout()).Encode(f))
 			}
-			commit := "unknown"
-			if f.Commit != "" {
-				commit = f.Commit[:min(len(f.Commit), 12)]
-				if f.Modified {
-					commit += " with changes"
-				}
-			}
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "sluice %s (commit %s, %s, %s)\n", f.Version, commit, f.Go, f.Platform)
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), f)
 			return failed(err)
 		},
 	}
