@@ -40,7 +40,7 @@ func (e *Engine) arrive(x *exchange, s *snapshot.Snapshot) *snapshot.Route {
 	x.PeerIP, x.Port = x.arrival.conn.IP, x.arrival.conn.Port
 	x.Secure = x.arrival.conn.TLS
 	x.ClientIP = x.PeerIP
-	e.node.Requests.Add(x.shard, 1)
+	e.node.Requests.Add(uint32(x.ConnID), 1)
 	x.route = s.Nowhere()
 	if x.arrival.head.TooMany {
 		e.malformed.Inc()

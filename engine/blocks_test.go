@@ -41,6 +41,9 @@ func TestBlocks(t *testing.T) {
 			continue
 		}
 		for _, f := range faults {
+			if f.Warning {
+				continue
+			}
 			fmt.Fprintf(&got, "%s\n", f.Error())
 			if !strings.Contains(f.Message, "is not built yet") && !adminCall[name] {
 				t.Errorf("%s fails for another reason than a plugin that is not built yet:\n%s", name, f.Render())

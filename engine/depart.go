@@ -83,7 +83,6 @@ func (e *Engine) acquire(ctx *fasthttp.RequestCtx) *exchange {
 	x := exchanges.Get().(*exchange)
 	x.Ctx, x.bodyTimeout = ctx, e.timeouts.Body
 	ctx.Response.Header.SetNoDefaultContentType(true)
-	x.shard = uint32(ctx.ConnID())
 	return x
 }
 

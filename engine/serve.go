@@ -82,7 +82,6 @@ type exchange struct {
 	path    []byte // holds a normalized path that differs from the one sent
 	arrival arrival
 	route   *snapshot.Route
-	shard   uint32
 	closing bool // the connection ends with this answer
 	// bodyTimeout is how long the client may take for a piece of its body.
 	bodyTimeout time.Duration
@@ -104,6 +103,7 @@ type arrival struct {
 func (e *Engine) serveHTTP(ctx *fasthttp.RequestCtx) {
 	x := e.acquire(ctx)
 	x.arrival = arrival{head: downstream.Inspect(ctx.Request.Header.RawHeaders()), conn: e.peerOf(ctx)}
+	x.ConnID, x.ConnRequest = x.arrival.conn.ID, ctx.ConnRequestNum()
 	x.arrival.bytesIn = int64(len(ctx.Request.Header.RawHeaders()) + len(ctx.Request.Header.RequestURI()) + len(ctx.Method()) + len("  HTTP/1.1\r\n"))
 	if err := bufferSmall(ctx); err != nil {
 		x.arrival.head.Malformed = true
@@ -136,6 +136,7 @@ func (e *Engine) serveHTTP(ctx *fasthttp.RequestCtx) {
 func (e *Engine) Answer(r *downstream.Request) (closing bool) {
 	x := e.acquire(r.Ctx)
 	x.arrival = arrival{head: r.Head, conn: r.Peer, bytesIn: r.BytesIn, fast: true}
+	x.ConnID, x.ConnRequest = r.Peer.ID, r.Number
 	r.Turn = x
 	e.serve(x)
 	r.Ended, r.Exchange = x.End, &x.Exchange

@@ -25,10 +25,10 @@ func readText(t *testing.T, text string, o Options) (*Document, Faults) {
 	if err == nil {
 		return d, nil
 	}
-	var fs Faults
-	if !errors.As(err, &fs) {
-		t.Fatalf("error is %T, not Faults", err)
+	if fs, ok := errors.AsType[Faults](err); !ok || fs.Err() == nil {
+		t.Fatalf("error is %T, without Faults", err)
 	}
+	fs, _ := FaultsOf(err)
 	return nil, fs
 }
 

@@ -7,6 +7,8 @@
 // Read takes files or request bodies through these steps, each in the file named:
 //
 //	parse_yaml.go, parse_json.go   text → Node, a tree that keeps every position
+//	syntax.go, mismatch.go         what is wrong with a text or a value, in plain words
+//	environment.go                 properties given as SLUICE_<NAME>
 //	secret.go                      ${VAR}, ${{ env "DECK_X" }}, {vault://env/x} → values
 //	layer.go                       top-level keys: lists, meta keys, overlays
 //	item.go, friendly.go           nested entities lifted out, looser spellings read
@@ -24,9 +26,13 @@
 // single value for a list and a few more are read as what they must mean, each with one
 // warning naming the line. A credential makes the consumer it names. Any other reference
 // to what the document does not declare is a fault when a declared name is near it, as
-// for a typing error; else the document is taken for a part of a larger one, with a
-// warning: a plugin scoped to nothing is left out, a route without its service answers
-// 503. Strictly every such reference is a fault.
+// for a typing error. A route whose service is nowhere near declared answers 503, with a
+// warning. A plugin may be scoped to what is not declared only in a part of a larger
+// document, which declares nothing of that kind: it is then left out, with a warning.
+// Strictly every such reference is a fault.
+//
+// A source that says nothing is refused in both, since it may be a file cut off in the
+// middle; `_format_version` alone is a legal empty configuration.
 //
 // # Settings of plugins
 //

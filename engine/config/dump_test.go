@@ -219,7 +219,11 @@ func FuzzRead(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte, strict bool) {
 		d, err := Read([]Source{{Name: "fuzz", Data: data}}, Options{Env: noEnv, Strict: strict})
 		if err != nil {
-			_ = err.(Faults).Render()
+			faults, warnings := FaultsOf(err)
+			if len(faults) == 0 {
+				t.Fatalf("refused without a fault: %v", err)
+			}
+			_ = faults.Render() + warnings.Render()
 			return
 		}
 		_ = d.Warnings.Render()

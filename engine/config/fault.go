@@ -157,8 +157,8 @@ type refusal struct{ faults, warnings Faults }
 
 func (e *refusal) Error() string { return e.faults.Error() }
 
-// Unwrap gives the faults alone, so that no caller takes a warning for one.
-func (e *refusal) Unwrap() error { return e.faults }
+// Unwrap gives the faults, then the warnings: see Faults.Split.
+func (e *refusal) Unwrap() error { return slices.Concat(e.faults, e.warnings) }
 
 // FaultsOf separates what an error of Read or ReadFiles holds: why there is no document,
 // and what would be worth a warning if there were. Both are nil for any other error.

@@ -88,8 +88,8 @@ gateway:
 		t.Errorf("redis %+v", r)
 	}
 	_, fs = readText(t, `_format_version: "3.0"`, Options{Env: envOf(map[string]string{"SLUICE_PG_PORT": "x", "SLUICE_LOG_LEVEL": "loud"})})
-	if want := "environment variable SLUICE_LOG_LEVEL: gateway.log_level: expected one of: debug, info, notice, warn, error, crit, alert, emerg\n" +
-		"environment variable SLUICE_PG_PORT: gateway.pg_port: expected an integer"; messages(fs) != want {
+	if want := "environment variable SLUICE_LOG_LEVEL: gateway.log_level: expected one of: debug, info, notice, warn, error, crit, alert, emerg, got the string \"loud\"\n" +
+		"environment variable SLUICE_PG_PORT: gateway.pg_port: expected an integer, got the string \"x\""; messages(fs) != want {
 		t.Errorf("got %s", messages(fs))
 	}
 	d, fs = readText(t, "_format_version: \"3.0\"\ngateway: {ssl_cert: /c, ssl_cert_key: /k}", Options{})

@@ -140,8 +140,7 @@ func (r *reader) release() {
 func (r *reader) variables() {
 	res := &resolver{
 		env: r.options.Env, vaults: map[string]vault{"env": {kind: "env"}},
-		broken: func() { r.broken = true },
-		used:   func(value string) { _, _ = fmt.Fprintf(r.sum, "%d:%s", len(value), value) },
+		used: func(value string) { _, _ = fmt.Fprintf(r.sum, "%d:%s", len(value), value) },
 	}
 	for _, ro := range r.roots {
 		for _, e := range ro.node.Entries {
@@ -157,6 +156,7 @@ func (r *reader) variables() {
 	for _, ro := range r.roots {
 		r.fault(res.resolve(ro.node)...)
 	}
+	r.broken = res.failed
 }
 
 func (r *resolver) addVault(n *Node) {

@@ -64,6 +64,15 @@ func (n *Node) described(secret bool) string {
 	}
 }
 
+// unseen is described for a value from the environment, which no source line shows; ""
+// for any other.
+func (n *Node) unseen(f *field) string {
+	if !n.loose && n.from == 0 {
+		return ""
+	}
+	return n.described(f.secret)
+}
+
 // variable is the name of the environment variable the value came from, or "".
 func (n *Node) variable() string {
 	if n == nil || n.from == 0 || n.file == nil {

@@ -113,14 +113,14 @@ func TestFriendly(t *testing.T) {
 	f("services: {name: s, host: h}",
 		`"services":[{"name":"s","host":"h"}]`,
 		`1:11: services: expected an array; read as a list of one`,
-		`1:11: services: expected an array`)
+		`1:11: services: expected a list of services (each begins with "- name:"), got a map`)
 	f("services:\n- {name: s, host: h}\nservices:\n- {name: t, host: h}",
 		`"services":[{"name":"s","host":"h"},{"name":"t","host":"h"}]`,
 		`3:1: services: repeated key: added to the list on line 1`, "")
 	f("services:\n- {name: s, host: h}\nroutes:\n- {name: r, service: s, paths: /a}",
 		`"services":[{"name":"s","host":"h"}],"routes":[{"name":"r","service":"s","paths":["/a"]}]`,
 		`4:32: routes[0] "r": paths: expected an array; read as a list of one`,
-		`4:32: routes[0] "r": paths: expected an array`)
+		`4:32: routes[0] "r": paths: expected an array, got the string "/a"`)
 	f("services:\n- {name: s, host: h}\nroutes:\n- {name: r, service: s, methods: [get]}",
 		`"services":[{"name":"s","host":"h"}],"routes":[{"name":"r","service":"s","methods":["GET"]}]`,
 		"4:35: routes[0] \"r\": methods[0]: lower case; read as GET",

@@ -127,7 +127,9 @@ func (d *decoder) outOfRange(n *Node, f *field, path string) {
 	case f.max != nil:
 		message = "value should be at most " + number(*f.max)
 	}
-	d.fault(n, path, message)
+	fault := n.fault(path, message)
+	fault.Got = n.unseen(f)
+	d.faults = append(d.faults, fault)
 }
 
 func number(x float64) string { return strconv.FormatFloat(x, 'f', -1, 64) }
@@ -138,6 +140,7 @@ func (d *decoder) oneOf(n *Node, text string, f *field, path string) {
 		return
 	}
 	fault := n.fault(path, "expected one of: "+strings.Join(f.enum, ", "))
+	fault.Got = n.unseen(f)
 	if !isDigits(text) { // numbers are not misspelt
 		fault.Near = Nearest(text, f.enum)
 	}

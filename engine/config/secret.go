@@ -17,7 +17,7 @@ type resolver struct {
 	env    func(string) (string, bool)
 	vaults map[string]vault
 	used   func(value string) // called with every value put in
-	broken func()             // called when a reference cannot be replaced
+	failed bool               // some reference could not be replaced
 }
 
 // vault is a vault of the environment kind: a prefix to put before names.
@@ -60,7 +60,7 @@ func (r *resolver) resolve(n *Node) Faults {
 		if err := r.scalar(n); err != nil {
 			faults = Faults{n.fault("", err.Error())}
 			n.broken = true
-			r.broken()
+			r.failed = true
 		}
 	}
 	return faults

@@ -167,7 +167,7 @@ func (f *file) textAfterQuote(line int) bool {
 // a quote, else -1.
 func quotedValue(line []byte) int {
 	rest := bytes.TrimLeft(line, " -")
-	if at := bytes.Index(rest, []byte(": ")); at >= 0 && bytes.IndexAny(rest[:at], `"'#`) < 0 {
+	if at := bytes.Index(rest, []byte(": ")); at >= 0 && !bytes.ContainsAny(rest[:at], `"'#`) {
 		rest = bytes.TrimLeft(rest[at+2:], " ")
 	}
 	if len(rest) == 0 || rest[0] != '"' && rest[0] != '\'' {

@@ -33,6 +33,8 @@ type Request struct {
 	// Exchange has headers that go to the wire beside those of Ctx.Response.
 	// Writer: the handler.
 	Exchange *pipeline.Exchange
+	// Number counts the requests of the connection, from 1.
+	Number uint64
 	// Ended is Now() when the answer was made. Writer: the handler.
 	Ended int64
 }
@@ -55,7 +57,6 @@ type lane struct {
 	nc     net.Conn
 	raw    socket.Conn
 	peer   Peer
-	ctx    fasthttp.RequestCtx
 	req    Request
 	step   func(fd uintptr) bool
 
@@ -153,8 +154,8 @@ func (l *lane) advance(fd uintptr) bool {
 		}
 		b.end = n
 		for b.at < b.end {
-			var o outcome
-			switch b, o = l.serve(fd, b); o {
+			var how outcome
+			switch b, how = l.serve(fd, b); how {
 			case ended:
 				return true
 			case unusual:
@@ -186,9 +187,12 @@ func (l *lane) wait(now int64) bool {
 // buffers are in use, and those are in the cache: with 64 requests under way this
 // makes the whole proxy about a tenth cheaper.
 func (l *lane) serve(fd uintptr, b *turnBuffers) (*turnBuffers, outcome) {
-	ctx := &l.ctx
+	ctx := contexts.Get().(*fasthttp.RequestCtx)
+	ctx.Init2(l.nc, quiet{}, false)
+	l.req.Ctx = ctx
 	head, body, ok := l.parse(b)
 	if !ok {
+		l.giveBack(ctx, false)
 		return b, unusual
 	}
 	b.at += head + body
@@ -199,6 +203,7 @@ func (l *lane) serve(fd uintptr, b *turnBuffers) (*turnBuffers, outcome) {
 	r := &l.req
 	r.BytesIn = int64(head + body)
 	l.served++
+	r.Number = uint64(l.served)
 	closing := l.server.Handler.Answer(r) || ctx.Request.Header.ConnectionClose() || l.server.draining.Load()
 	if lent {
 		b = turnPool.Get().(*turnBuffers)
@@ -206,35 +211,38 @@ func (l *lane) serve(fd uintptr, b *turnBuffers) (*turnBuffers, outcome) {
 	}
 	sent, err := l.send(fd, b, closing)
 	l.server.Handler.Sent(r, sent)
-	if head > headBytesKept || ctx.Response.Header.Len() > fieldsKept {
-		// What a header grew would stay with the connection.
-		ctx.Request.Reset()
-		ctx.Response.Reset()
-		l.ctx = fasthttp.RequestCtx{}
-		l.ctx.Init2(l.nc, quiet{}, false)
-		return b, how(closing || err != nil)
+	l.giveBack(ctx, head > headBytesKept || ctx.Response.Header.Len() > fieldsKept)
+	if closing || err != nil {
+		return b, ended
 	}
-	ctx.Request.Reset()
-	ctx.Response.Reset()
-	return b, how(closing || err != nil)
+	return b, kept
 }
 
-// Headers above these make a lane's parsed request and response start anew.
+// contexts are parsed requests and responses. Like buffers they are taken for a
+// request, not for a connection: of many connections few are being served, and
+// theirs stay in the cache.
+var contexts = sync.Pool{New: func() any { return &fasthttp.RequestCtx{} }}
+
+// giveBack returns a context. A grown one is dropped: what large headers have
+// made it hold is many times their size.
+func (l *lane) giveBack(ctx *fasthttp.RequestCtx, grown bool) {
+	l.req.Ctx = nil
+	ctx.Request.Reset()
+	ctx.Response.Reset()
+	if !grown {
+		contexts.Put(ctx)
+	}
+}
+
+// Headers above these make a context count as grown.
 const (
 	headBytesKept = 4 << 10
 	fieldsKept    = 64
 )
 
-func how(over bool) outcome {
-	if over {
-		return ended
-	}
-	return kept
-}
-
 var headEnd = []byte("\r\n\r\n")
 
-// parse reads a request into l.ctx if it is whole and usual. It returns the
+// parse reads a request into l.req.Ctx if it is whole and usual. It returns the
 // bytes of head and body.
 func (l *lane) parse(b *turnBuffers) (head, body int, ok bool) {
 	in := b.in[b.at:b.end]
@@ -250,7 +258,7 @@ func (l *lane) parse(b *turnBuffers) (head, body int, ok bool) {
 	}
 	b.src.Reset(in[:head])
 	b.br.Reset(&b.src)
-	req := &l.ctx.Request
+	req := &l.req.Ctx.Request
 	if err := req.Header.Read(b.br); err != nil {
 		req.Reset()
 		return 0, 0, false
@@ -271,7 +279,7 @@ func (l *lane) parse(b *turnBuffers) (head, body int, ok bool) {
 
 // send writes the response and returns how many bytes of it were written.
 func (l *lane) send(fd uintptr, b *turnBuffers, closing bool) (int64, error) {
-	resp := &l.ctx.Response
+	resp := &l.req.Ctx.Response
 	stream := resp.IsBodyStream()
 	b.out = b.response.append(b.out[:0], &l.req, closing)
 	n, err := l.write(fd, b.out)
@@ -312,7 +320,7 @@ func (l *lane) sendStream(resp *fasthttp.Response) (sent int64, err error) {
 	buf := *bp
 	chunked := resp.Header.ContentLength() < 0
 	body := resp.BodyStream()
-	for !l.ctx.IsHead() {
+	for !l.req.Ctx.IsHead() {
 		n, rerr := body.Read(buf[framing.ChunkHead : len(buf)-framing.ChunkTail])
 		if n > 0 {
 			out := buf[framing.ChunkHead : framing.ChunkHead+n]

@@ -20,6 +20,7 @@ type Peer struct {
 	Port       uint16 // the port the client connected to
 	TLS        bool
 	SNI        string
+	ID         uint64 // numbers the connections of this process
 }
 
 // NewPeer returns what the addresses of a connection tell.

@@ -48,6 +48,7 @@ type Server struct {
 	ConnectionsMax int64 // more are closed as they come
 	Refused        interface{ Inc() }
 
+	accepted atomic.Uint64
 	draining atomic.Bool
 	quit     chan struct{}
 	once     sync.Once
@@ -126,6 +127,7 @@ func (s *Server) serveConn(c net.Conn, config *tls.Config) {
 		s.conns.Done()
 	}()
 	peer := NewPeer(c.RemoteAddr(), c.LocalAddr())
+	peer.ID = s.accepted.Add(1)
 	if config != nil {
 		s.serveTLS(c, config, peer)
 		return
@@ -137,8 +139,7 @@ func (s *Server) serveConn(c net.Conn, config *tls.Config) {
 	}
 	l := &lane{server: s, nc: c, raw: raw, peer: peer}
 	l.step = l.advance
-	l.ctx.Init2(c, quiet{}, false)
-	l.req = Request{Ctx: &l.ctx, Peer: &l.peer}
+	l.req.Peer = &l.peer
 	s.mu.Lock()
 	s.lanes[l] = true
 	s.mu.Unlock()

@@ -82,6 +82,12 @@ type Exchange struct {
 	// Port is the port the client connected to.
 	Port uint16
 
+	// ConnID numbers the client's connection, ConnRequest this request on it, from
+	// 1. ConnID also serves to choose among counters that many cores would write.
+	// Writer: serve. Readers: prometheus, correlationid.
+	ConnID      uint64
+	ConnRequest uint64
+
 	// RequestID is 32 hex digits, unique to this request. Writer: serve.
 	// Readers: upstream (X-Kong-Request-Id), replies, logs.
 	RequestID [32]byte

@@ -139,7 +139,7 @@ func newSequences() (*sequences, error) {
 }
 
 func (s *sequences) append(dst []byte, x *pipeline.Exchange) []byte {
-	q := &s[x.Ctx.ConnID()%uint64(len(s))]
+	q := &s[x.ConnID%uint64(len(s))]
 	dst = append(append(dst, q.uuid[:]...), '#')
 	return strconv.AppendUint(dst, q.n.Add(1), 10)
 }
@@ -156,8 +156,8 @@ func appendTracker(dst []byte, x *pipeline.Exchange) []byte {
 	}
 	dst = strconv.AppendUint(append(dst, '-'), uint64(x.Port), 10)
 	dst = strconv.AppendUint(append(dst, '-'), process, 10)
-	dst = strconv.AppendUint(append(dst, '-'), x.Ctx.ConnID(), 10)
-	dst = strconv.AppendUint(append(dst, '-'), x.Ctx.ConnRequestNum(), 10)
+	dst = strconv.AppendUint(append(dst, '-'), x.ConnID, 10)
+	dst = strconv.AppendUint(append(dst, '-'), x.ConnRequest, 10)
 	ms := uint64(x.WallMillis())
 	dst = strconv.AppendUint(append(dst, '-'), ms/1000, 10)
 	return append(dst, '.', byte('0'+ms/100%10), byte('0'+ms/10%10), byte('0'+ms%10))

@@ -60,7 +60,7 @@ func (r *recorder) log(x *pipeline.Exchange) {
 	if x.RouteIndex < 0 || x.RouteIndex >= len(r.routes) {
 		return
 	}
-	conn := x.Ctx.ConnID()
+	conn := x.ConnID
 	h := r.hot[conn&shardMask][x.RouteIndex]
 	if r.LatencyMetrics {
 		r.observe(x, h, conn)
