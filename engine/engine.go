@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"reflect"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -171,8 +172,16 @@ func (e *Engine) Apply(d *config.Document) error {
 	if old != nil {
 		e.retire(old)
 	}
+	if len(d.Routes)+len(d.Consumers) > largeDocument {
+		// What reading it took is given back now, not bit by bit while serving.
+		debug.FreeOSMemory()
+	}
 	return nil
 }
+
+// largeDocument is from how many routes and consumers on reading leaves memory
+// that is worth a collection of its own.
+const largeDocument = 1000
 
 // Refuse records that a document could not even be read.
 func (e *Engine) Refuse(err error) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -130,6 +131,9 @@ func sluiceBuild(l *lab) string {
 		return origin + ", build information unknown: " + err.Error()
 	}
 	for _, s := range info.Settings {
+		if s.Key == "-pgo" {
+			s.Value = filepath.Base(s.Value) // where it was built is nobody's business
+		}
 		if slices.Contains([]string{"vcs.revision", "vcs.modified", "-pgo", "-ldflags", "CGO_ENABLED", "GOAMD64"}, s.Key) {
 			origin += fmt.Sprintf(", %s=%s", s.Key, s.Value)
 		}

@@ -184,13 +184,14 @@ func (c *compiler) buildPlugins() {
 func (c *compiler) buildRoutes() {
 	c.nowhere = &Route{Index: -1, Chain: c.chain("", "")}
 	rules := make([]router.Rule[*Route], 0, len(c.Document.Routes))
-	c.routes = make([]*Route, len(c.Document.Routes))
+	routes := make([]Route, len(c.Document.Routes)) // side by side, for the cache
 	for i, e := range c.Document.Routes {
 		service := c.entity[e.Service]
 		if service != nil && !service.Enabled || !servesHTTP(e.Protocols) {
 			continue // a disabled service has no routes
 		}
-		r := &Route{Entity: e, Index: i, ServiceEntity: service, Chain: c.chain(e.ID, e.Service), Refuses: refusal(e)}
+		r := &routes[i]
+		*r = Route{Entity: e, Index: i, ServiceEntity: service, Chain: c.chain(e.ID, e.Service), Refuses: refusal(e)}
 		switch {
 		case service == nil:
 		case service.Builtin:
@@ -199,7 +200,6 @@ func (c *compiler) buildRoutes() {
 			r.Service = c.service(service)
 			r.Way = c.opener.Way(e, service)
 		}
-		c.routes[i] = r
 		rules = append(rules, ruleOf(e, r))
 	}
 	flavors := map[string]router.Flavor{

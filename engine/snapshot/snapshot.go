@@ -36,7 +36,6 @@ type Snapshot struct {
 
 	table   *router.Table[*Route]
 	nowhere *Route // answers when no route matches
-	routes  []*Route
 	holder  *pipeline.Holder
 	closers []func()
 }
