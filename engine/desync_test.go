@@ -155,7 +155,7 @@ func TestUnaskedAnswers(t *testing.T) {
 	f("408 while idle", func(c net.Conn, r *http.Request, sent chan<- struct{}) {
 		if r.URL.Path == "/1" {
 			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n")
-			time.AfterFunc(20*time.Millisecond, func() {
+			time.AfterFunc(40*time.Millisecond, func() {
 				_, _ = io.WriteString(c, "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 				_ = c.Close()
 				sent <- struct{}{}
@@ -167,7 +167,7 @@ func TestUnaskedAnswers(t *testing.T) {
 	f("body after HEAD", func(c net.Conn, r *http.Request, sent chan<- struct{}) {
 		if r.URL.Path == "/1" {
 			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n")
-			time.AfterFunc(20*time.Millisecond, func() {
+			time.AfterFunc(40*time.Millisecond, func() {
 				_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison")
 				sent <- struct{}{}
 			})

@@ -156,7 +156,7 @@ func (s *Service) try(x *pipeline.Exchange, way *Way, t *target, k *call, fresh 
 
 // quietTime is how long a kept connection may lie idle and still be used without
 // a look. The look costs a system call, and under load nothing lies that long.
-const quietTime = 2 * time.Millisecond
+const quietTime = 20 * time.Millisecond
 
 // connect returns a connection to t: a kept one, unless fresh, if there is one,
 // else a new one. A kept one is looked at before use, always if the request could
