@@ -86,7 +86,7 @@ func Explain(d *config.Document, specs *pipeline.Specs, r *Request) (*Explanatio
 	var scope placed
 	if won.Entity != nil {
 		scope.route = won.Entity
-		scope.service = serviceOf(d, won.Entity.Service)
+		scope.service = findService(d, won.Entity.Service)
 	}
 	e.chain(d, specs, &scope, caller)
 	if won.Entity == nil {
@@ -231,7 +231,7 @@ func reasons(r *config.Route, path string) []string {
 	return why
 }
 
-func serviceOf(d *config.Document, id string) *config.Service {
+func findService(d *config.Document, id string) *config.Service {
 	for _, s := range d.Services {
 		if id != "" && s.ID == id {
 			return s

@@ -83,13 +83,13 @@ func (r *recorder) log(x *pipeline.Exchange) {
 		h.served.Add(1)
 		return
 	}
-	r.routes[x.RouteIndex].shard(conn).countStatus(sourceOf(x), x.Ctx.Response.StatusCode())
+	r.routes[x.RouteIndex].shard(conn).countStatus(answeredBy(x), x.Ctx.Response.StatusCode())
 }
 
 // count counts x for one consumer.
 func (r *recorder) count(x *pipeline.Exchange, c *counts) {
 	if r.StatusCodeMetrics {
-		c.countStatus(sourceOf(x), x.Ctx.Response.StatusCode())
+		c.countStatus(answeredBy(x), x.Ctx.Response.StatusCode())
 	}
 	if r.BandwidthMetrics {
 		c.bytes[ingress].Add(uint64(max(x.BytesIn, 0)))
@@ -97,7 +97,7 @@ func (r *recorder) count(x *pipeline.Exchange, c *counts) {
 	}
 }
 
-func sourceOf(x *pipeline.Exchange) int {
+func answeredBy(x *pipeline.Exchange) int {
 	if x.Source == pipeline.SourceService {
 		return fromService
 	}
