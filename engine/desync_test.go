@@ -363,3 +363,32 @@ func TestTLSListener(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A PROXY header counts from a trusted peer, and only from one.
+func TestProxyProtocol(t *testing.T) {
+	f := func(block, want string) {
+		t.Helper()
+		d := document(t, block+everything)
+		d.Gateway.ProxyListen = config.Listeners{{Host: "127.0.0.1", ProxyProtocol: true}}
+		e, err := engine.Open(d, engine.Options{Plugins: plugin.All, Log: discardLog, Dial: echoes(t).dial})
+		if err != nil {
+			t.Fatal(err)
+		}
+		addrs, err := e.Listen()
+		if err != nil {
+			t.Fatal(err)
+		}
+		g := &gateway{addr: addrs[0].String(), t: t}
+		_, body := g.raw("PROXY TCP4 203.0.113.7 192.0.2.1 4711 80\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n")
+		if got := echoed(t, body).Header["X-Real-Ip"]; len(got) != 1 || got[0] != want {
+			t.Errorf("%q: client is %q, want %s", block, got, want)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := e.Shutdown(ctx); err != nil {
+			t.Error(err)
+		}
+	}
+	f("gateway: {trusted_ips: [127.0.0.1]}\n", "203.0.113.7")
+	f("", "127.0.0.1")
+}

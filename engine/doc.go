@@ -6,7 +6,8 @@
 //	serve.go       the journey of one request, in its order
 //	arrive.go      what a request is: path, client address, framing
 //	snapshot/      which route? router/ finds it
-//	pipeline/      the contract of hooks; plugin/ has them
+//	socket/        reading and writing with few system calls; framing/ writes chunks
+//	pipeline/      the contract of hooks; plugin/ has them, template/ fills their $(...)
 //	upstream/      who answers?
 //	depart.go      what every answer gets, and the end of a request
 //	engine.go      Open, Apply, Close: the one live pointer

@@ -3,9 +3,12 @@ package upstream
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"syscall"
+
+	"github.com/VictoriaMetrics/metrics"
 
 	"github.com/sluice-gateway/sluice/engine/pipeline"
 )
@@ -106,3 +109,19 @@ func isTimeout(err error) bool {
 func brokenByPeer(err error) bool {
 	return errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, net.ErrClosed)
 }
+
+// Faults counts failed attempts by kind. Safe for concurrent use.
+type Faults struct {
+	counters [kindCount]*metrics.Counter
+}
+
+// NewFaults returns the counters of set: sluice_upstream_faults_total{kind}.
+func NewFaults(set *metrics.Set) *Faults {
+	f := &Faults{}
+	for k := kindNone + 1; k < kindCount; k++ {
+		f.counters[k] = set.GetOrCreateCounter(fmt.Sprintf("sluice_upstream_faults_total{kind=%q}", k))
+	}
+	return f
+}
+
+func (f *Faults) count(k Kind) { f.counters[k].Inc() }
