@@ -28,7 +28,7 @@ func (g *gap) meet(name, id string, at config.Pos) {
 // with how many there are and the first of them, at its place.
 func limits(d *config.Document) config.Faults {
 	var warnings config.Faults
-	for _, g := range slices.Concat(routeGaps(d), serviceGaps(d), upstreamGaps(d), pluginGaps(d)) {
+	for _, g := range slices.Concat(routeGaps(d), serviceGaps(d), pluginGaps(d)) {
 		if g.count == 0 {
 			continue
 		}
@@ -45,11 +45,15 @@ func limits(d *config.Document) config.Faults {
 	return warnings
 }
 
-func isHTTP(protocol string) bool { return protocol == "http" || protocol == "https" }
+// isHTTP also takes the protocols of WebSocket: they are HTTP with an Upgrade.
+func isHTTP(protocol string) bool {
+	return protocol == "http" || protocol == "https" || protocol == "ws" || protocol == "wss"
+}
+
 func isGRPC(protocol string) bool { return protocol == "grpc" || protocol == "grpcs" }
 
 func routeGaps(d *config.Document) []gap {
-	stream := gap{what: "routes that take only tcp, tls, udp, ws or wss are not served yet"}
+	stream := gap{what: "routes that take only tcp, tls or udp are not served yet"}
 	grpc := gap{what: "routes that take only grpc serve HTTP/1.1: gRPC is not served yet"}
 	for _, r := range d.Routes {
 		switch {
@@ -64,7 +68,7 @@ func routeGaps(d *config.Document) []gap {
 }
 
 func serviceGaps(d *config.Document) []gap {
-	other := gap{what: "services of protocol tcp, tls, udp, ws or wss are spoken to by HTTP/1.1: theirs is not spoken yet"}
+	other := gap{what: "services of protocol tcp, tls or udp are spoken to by HTTP/1.1: theirs is not spoken yet"}
 	grpc := gap{what: "services of protocol grpc are spoken to by HTTP/1.1: gRPC is not spoken yet"}
 	for _, s := range d.Services {
 		switch {
@@ -76,36 +80,6 @@ func serviceGaps(d *config.Document) []gap {
 		}
 	}
 	return []gap{other, grpc}
-}
-
-func upstreamGaps(d *config.Document) []gap {
-	algorithm := gap{what: "upstreams that ask for hashing, least-connections or latency are balanced round-robin: the others are not built yet"}
-	health := gap{what: "upstreams that ask for health checks get none yet: every target stays in the rotation"}
-	bounded := gap{what: "max_connections of upstreams is not enforced yet"}
-	srv := gap{what: "use_srv_name of upstreams is not followed yet"}
-	for _, u := range d.Upstreams {
-		if u.Algorithm != "round-robin" {
-			algorithm.meet(u.Name, u.ID, u.Pos)
-		}
-		if checksHealth(&u.Healthchecks) {
-			health.meet(u.Name, u.ID, u.Pos)
-		}
-		if u.MaxConnections > 0 {
-			bounded.meet(u.Name, u.ID, u.Pos)
-		}
-		if u.UseSRVName {
-			srv.meet(u.Name, u.ID, u.Pos)
-		}
-	}
-	return []gap{algorithm, health, bounded, srv}
-}
-
-// checksHealth reports whether h turns a check on. Kong: an interval of 0 sends
-// no probes, a count of 0 never takes a target out.
-func checksHealth(h *config.Healthchecks) bool {
-	u := &h.Passive.Unhealthy
-	return h.Active.Healthy.Interval > 0 || h.Active.Unhealthy.Interval > 0 ||
-		u.TCPFailures > 0 || u.HTTPFailures > 0 || u.Timeouts > 0
 }
 
 func pluginGaps(d *config.Document) []gap {

@@ -33,13 +33,24 @@ services:
 - name: retired
   url: udp://127.0.0.1:9
   enabled: false
+- name: chat
+  url: wss://127.0.0.1:9
+  routes:
+  - name: talk
+    paths: [/talk]
+    protocols: [ws, wss]
 upstreams:
 - name: sticky
   hash_on: ip
+  use_srv_name: true
 - name: quick
   algorithm: least-connections
+  max_connections: 9
 - name: probed
-  healthchecks: {active: {healthy: {interval: 5, successes: 1}}}
+  healthchecks:
+    active:
+      healthy: {interval: 5, successes: 1}
+      unhealthy: {interval: 5, tcp_failures: 1}
 - name: watched
   healthchecks: {passive: {unhealthy: {tcp_failures: 2}}}
 - name: simple
@@ -57,13 +68,11 @@ func TestLimits(t *testing.T) {
 	}
 	got := limits(d)
 	want := []string{
-		`kong.yaml:14:5: routes that take only tcp, tls, udp, ws or wss are not served yet (2, first "stream")`,
+		`kong.yaml:14:5: routes that take only tcp, tls or udp are not served yet (2, first "stream")`,
 		`kong.yaml:6:5: routes that take only grpc serve HTTP/1.1: gRPC is not served yet (1, first "both")`,
-		`kong.yaml:11:3: services of protocol tcp, tls, udp, ws or wss are spoken to by HTTP/1.1: theirs is not spoken yet (1, first "messages")`,
+		`kong.yaml:11:3: services of protocol tcp, tls or udp are spoken to by HTTP/1.1: theirs is not spoken yet (1, first "messages")`,
 		`kong.yaml:9:3: services of protocol grpc are spoken to by HTTP/1.1: gRPC is not spoken yet (1, first "remote-calls")`,
-		`kong.yaml:24:3: upstreams that ask for hashing, least-connections or latency are balanced round-robin: the others are not built yet (2, first "sticky")`,
-		`kong.yaml:28:3: upstreams that ask for health checks get none yet: every target stays in the rotation (2, first "probed")`,
-		`kong.yaml:34:3: ordering of plugins is not followed yet: they run in the built-in order (1, first "key-auth")`,
+		`kong.yaml:45:3: ordering of plugins is not followed yet: they run in the built-in order (1, first "key-auth")`,
 		`gateway.stream_listen: not opened: streams are not proxied yet`,
 	}
 	for i := range max(len(got), len(want)) {
@@ -111,10 +120,10 @@ func TestPrioritiesFollowOrder(t *testing.T) {
 func TestLimitsAreTold(t *testing.T) {
 	doc := file(t, "kong.yaml", strings.Replace(beyond, "gateway:\n", loopback, 1))
 	r := sluice(t, "check", doc)
-	r.want(t, 0, ": warning: upstreams that ask for health checks get none yet", "0 faults, 8 warnings")
+	r.want(t, 0, ": warning: services of protocol tcp, tls or udp are spoken to by HTTP/1.1", "0 faults, 6 warnings")
 	p := launch(t, "run", "-c", doc)
-	p.logged("routes that take only tcp, tls, udp, ws or wss are not served yet", 1)
-	p.logged("balanced round-robin", 1)
+	p.logged("routes that take only tcp, tls or udp are not served yet", 1)
+	p.logged("services of protocol grpc are spoken to by HTTP/1.1", 1)
 }
 
 // TestWarningsBesideFaults: a document with a fault keeps its warnings, told

@@ -140,6 +140,8 @@ func (c checker) service(s *Service) {
 			c.fault("path", "must not have empty segments")
 		}
 	}
+	c.breaker(&s.CircuitBreaker, true)
+	c.serviceLimits(&s.Limits)
 	if slices.Contains(protocolsOverTLS, s.Protocol) {
 		return
 	}
@@ -179,7 +181,10 @@ func isIP(s string) bool {
 	return err == nil
 }
 
-func isHostOrIP(s string) bool { return isHostName(s) || isIP(s) }
+// isNumeric follows Kong: what is only digits and dots is an IPv4 address or nothing.
+func isNumeric(s string) bool { return s != "" && strings.Trim(s, "0123456789.") == "" }
+
+func isHostOrIP(s string) bool { return isIP(s) || isHostName(s) && !isNumeric(s) }
 
 // hostPattern checks a host that may have one asterisk as its first or last label.
 func (c checker) hostPattern(path, host string, checked bool) {

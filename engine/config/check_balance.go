@@ -8,7 +8,7 @@ import (
 func (c checker) upstream(u *Upstream) {
 	switch {
 	case u.Name == "": // reported as missing
-	case isIP(u.Name):
+	case isIP(u.Name) || isNumeric(u.Name):
 		c.fault("name", "Invalid name ('%s'); must be a hostname, not an IP address", u.Name)
 	case strings.Contains(u.Name, ":"):
 		c.fault("name", "Invalid name ('%s'); no port allowed", u.Name)
@@ -24,10 +24,30 @@ func (c checker) upstream(u *Upstream) {
 	if u.HashOnCookiePath != "" && u.HashOnCookiePath[0] != '/' {
 		c.fault("hash_on_cookie_path", "should start with: /")
 	}
-	if p := u.Healthchecks.Active.HTTPPath; !strings.HasPrefix(p, "/") {
-		c.fault("healthchecks.active.http_path", "should start with: /")
-	}
 	c.hashing(u)
+	c.ring(u)
+	c.healthchecks(&u.Healthchecks)
+	c.breaker(&u.CircuitBreaker, false)
+	c.upstreamLimits(u)
+}
+
+// ring checks the settings of consistent hashing Kong does not have.
+func (c checker) ring(u *Upstream) {
+	if f := u.HashBalanceFactor; f > 0 && f <= 100 {
+		c.fault("hash_balance_factor", "invalid value: %d; expected 0 for no bound, or a percentage from 101 to 10000", f)
+	}
+	if u.Algorithm == "consistent-hashing" {
+		if u.HashOn == "none" {
+			c.warn("algorithm", "consistent-hashing has nothing to hash without hash_on: targets take turns")
+		}
+		return
+	}
+	if u.HashRing != "ketama" {
+		c.unused("hash_ring", "ignored with algorithm %s", u.Algorithm)
+	}
+	if u.HashBalanceFactor != 0 {
+		c.unused("hash_balance_factor", "ignored with algorithm %s", u.Algorithm)
+	}
 }
 
 // companion is the field a hash input needs.

@@ -99,6 +99,7 @@ var answering = []string{
 
 // checkWhole looks at what only the whole document shows.
 func (r *reader) checkWhole() {
+	r.failover()
 	answered := map[string]bool{}
 	graphQL := false
 	for _, it := range r.items {

@@ -98,7 +98,11 @@ func (c checker) attributes(e *Route) {
 		c.fault("", "must set one of '%s' when 'protocols' is '%s'", strings.Join(needed, "', '"), strings.Join(e.Protocols, "', '"))
 	}
 	if has["snis"] && !needsTLS {
-		c.fault("snis", "'snis' can only be set when 'protocols' is 'grpcs', 'https', 'tls' or 'tls_passthrough'")
+		c.fault("snis", "'snis' can only be set when 'protocols' is 'grpcs', 'https', 'tls', 'tls_passthrough' or 'wss'")
+	}
+	isWebSocket := !slices.ContainsFunc(e.Protocols, func(p string) bool { return p != "ws" && p != "wss" })
+	if isWebSocket && has["methods"] && !slices.Contains(e.Methods, "GET") {
+		c.warn("methods", "the route takes only WebSocket handshakes, which have the method GET: no request can match")
 	}
 	isStream := slices.ContainsFunc(e.Protocols, func(p string) bool { return strings.HasPrefix(p, "t") || p == "udp" })
 	for _, f := range []string{"methods", "hosts", "headers", "paths"} {

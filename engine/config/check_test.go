@@ -46,6 +46,7 @@ func TestFaults(t *testing.T) {
 	f("services:\n- {id: x y}", `2:3: services[0]: host: required field missing`)
 	f("services:\n- {name: a b, host: h}", "2:10: services[0] \"a b\": name: invalid value 'a b': the only accepted ascii characters are alphanumerics or ., -, _, and ~")
 	f("services:\n- {name: s, host: 'h:80'}", `2:19: services[0] "s": host: invalid value: h:80`)
+	f("services:\n- {name: s, host: 1.2.3.256}", `2:19: services[0] "s": host: invalid value: 1.2.3.256`)
 	f("services:\n- {name: s, host: h, path: x}", `2:28: services[0] "s": path: should start with: /`)
 	f("services:\n- {name: s, host: h, path: /a//b}", `2:28: services[0] "s": path: must not have empty segments`)
 	f("services:\n- {name: s, host: h, protocol: grpc, path: /a}", `2:44: services[0] "s": path: value must be null when protocol is grpc`)
@@ -88,7 +89,7 @@ func TestFaults(t *testing.T) {
 		`4:55: routes[0] "r": protocols[1]: grpc does not go with http`)
 	f(s+"- {name: r, service: s, paths: [/], protocols: [grpc], strip_path: true}", `4:68: routes[0] "r": strip_path: cannot set 'strip_path' when 'protocols' is 'grpc' or 'grpcs'`)
 	f(s+"- {name: r, service: s, paths: [/], protocols: []}", `4:48: routes[0] "r": protocols: length must be at least 1`)
-	f(s+"- {name: r, service: s, paths: [/], protocols: [http], snis: [a.b]}", `4:62: routes[0] "r": snis: 'snis' can only be set when 'protocols' is 'grpcs', 'https', 'tls' or 'tls_passthrough'`)
+	f(s+"- {name: r, service: s, paths: [/], protocols: [http], snis: [a.b]}", `4:62: routes[0] "r": snis: 'snis' can only be set when 'protocols' is 'grpcs', 'https', 'tls', 'tls_passthrough' or 'wss'`)
 	f(s+"- {name: r, service: s, methods: ['G T']}", `4:35: routes[0] "r": methods[0]: invalid value: G T`)
 	f(s+"- {name: r, service: s, expression: 'http.path == \"/\"'}", `4:37: routes[0] "r": expression: needs gateway.router_flavor: expressions, which is traditional`)
 	f(s+"- {name: r, service: s, sources: [{}], protocols: [tcp]}", `4:35: routes[0] "r": sources[0]: at least one of these fields must be non-empty: 'ip', 'port'`)
@@ -106,6 +107,7 @@ func TestFaults(t *testing.T) {
 
 	// upstreams and targets
 	f("upstreams:\n- {name: 1.2.3.4}", `2:10: upstreams[0] "1.2.3.4": name: Invalid name ('1.2.3.4'); must be a hostname, not an IP address`)
+	f("upstreams:\n- {name: 1.2.3}", `2:10: upstreams[0] "1.2.3": name: Invalid name ('1.2.3'); must be a hostname, not an IP address`)
 	f("upstreams:\n- {name: 'a:80'}", `2:10: upstreams[0] "a:80": name: Invalid name ('a:80'); no port allowed`)
 	f("upstreams:\n- {slots: 5, name: u}", `2:11: upstreams[0] "u": slots: value should be between 10 and 65536`)
 	f("upstreams:\n- {name: u, hash_on: header}", `2:3: upstreams[0] "u": hash_on_header: required field missing`)
@@ -161,6 +163,11 @@ func TestFaults(t *testing.T) {
 	f("gateway: {proxy_lisen: x}", `1:11: gateway.proxy_lisen: unknown field; did you mean "proxy_listen"?`)
 	f("gateway: {proxy_listen: '0.0.0.0:8000 sll'}", `1:25: gateway.proxy_listen: unknown listener flag "sll"; did you mean "ssl"?`)
 	f("gateway: {trusted_ips: [x]}", `1:24: gateway.trusted_ips: invalid ip or cidr range: 'x'`)
+	const resolver = "expected an IP address, with or without a port, such as 10.0.0.1, 10.0.0.1:53 or [::1]:53"
+	f("gateway: {dns_resolver: [10.0.0.1, '10.0.0.1:53', '::1', '[::1]', '[::1]:53']}")
+	f("gateway: {dns_resolver: [10.0.0.1, '[::1']}", `1:36: gateway.dns_resolver[1]: invalid value: [::1; `+resolver)
+	f("gateway: {dns_resolver: '10.0.0.1:0, [::1]:x'}", `1:25: gateway.dns_resolver[0]: invalid value: 10.0.0.1:0; `+resolver, `1:25: gateway.dns_resolver[1]: invalid value: [::1]:x; `+resolver)
+	f("gateway: {dns_order: [A, AAA]}", `1:26: gateway.dns_order[1]: expected one of: LAST, SRV, A, AAAA, CNAME; did you mean "AAAA"?`)
 	f("gateway: {redis: {a: {port: 1}}}", `1:22: gateway.redis.a.host: at least one of these fields must be non-empty: 'host', 'sentinel_nodes', 'cluster_nodes'`)
 	f("gateway: {client_max_body_size: 8x}", `1:33: gateway.client_max_body_size: invalid value: 8x; expected a size such as 8m`)
 }

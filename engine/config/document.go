@@ -62,22 +62,24 @@ type Meta struct {
 
 // Service is an API behind the gateway. NewService gives Kong's defaults.
 type Service struct {
-	ID                string   `json:"id"`
-	Name              string   `json:"name" doc:"Unique name."`
-	Protocol          string   `json:"protocol" enum:"http,https,grpc,grpcs,tcp,tls,tls_passthrough,udp,ws,wss" doc:"How the service is spoken to."`
-	Host              string   `json:"host" doc:"Host name, IP address, or the name of an upstream, in which case port is ignored."`
-	Port              int      `json:"port" min:"0" max:"65535"`
-	Path              string   `json:"path" doc:"Prefix of every request path; starts with a slash."`
-	Retries           int      `json:"retries" min:"0" max:"32767" doc:"Further attempts after the first one failed in transport."`
-	ConnectTimeout    int      `json:"connect_timeout" min:"1" max:"2147483646" doc:"Milliseconds to connect."`                   // milliseconds
-	WriteTimeout      int      `json:"write_timeout" min:"1" max:"2147483646" doc:"Milliseconds between two successive sends."`   // milliseconds
-	ReadTimeout       int      `json:"read_timeout" min:"1" max:"2147483646" doc:"Milliseconds between two successive receipts."` // milliseconds
-	Enabled           bool     `json:"enabled" doc:"False takes all routes of the service out of the router."`
-	ClientCertificate string   `json:"client_certificate" ref:"certificates" doc:"Certificate presented to the service."`
-	TLSVerify         *bool    `json:"tls_verify" doc:"Verify the certificate of the service; null follows the gateway's setting."`
-	TLSVerifyDepth    *int     `json:"tls_verify_depth" min:"0" max:"64"`
-	CACertificates    []string `json:"ca_certificates" doc:"IDs of the CA certificates that may sign the certificate of the service."`
-	Builtin           bool     `json:"-"` // answered by the gateway itself; made when a route names it undeclared
+	ID                string         `json:"id"`
+	Name              string         `json:"name" doc:"Unique name."`
+	Protocol          string         `json:"protocol" enum:"http,https,grpc,grpcs,tcp,tls,tls_passthrough,udp,ws,wss" doc:"How the service is spoken to; ws and wss are http and https for WebSocket."`
+	Host              string         `json:"host" doc:"Host name, IP address, or the name of an upstream, in which case port is ignored."`
+	Port              int            `json:"port" min:"0" max:"65535"`
+	Path              string         `json:"path" doc:"Prefix of every request path; starts with a slash."`
+	Retries           int            `json:"retries" min:"0" max:"32767" doc:"Further attempts after the first one failed in transport."`
+	ConnectTimeout    int            `json:"connect_timeout" min:"1" max:"2147483646" doc:"Milliseconds to connect."`                   // milliseconds
+	WriteTimeout      int            `json:"write_timeout" min:"1" max:"2147483646" doc:"Milliseconds between two successive sends."`   // milliseconds
+	ReadTimeout       int            `json:"read_timeout" min:"1" max:"2147483646" doc:"Milliseconds between two successive receipts."` // milliseconds
+	Enabled           bool           `json:"enabled" doc:"False takes all routes of the service out of the router."`
+	ClientCertificate string         `json:"client_certificate" ref:"certificates" doc:"Certificate presented to the service."`
+	TLSVerify         *bool          `json:"tls_verify" doc:"Verify the certificate of the service; null follows the gateway's setting."`
+	TLSVerifyDepth    *int           `json:"tls_verify_depth" min:"0" max:"64"`
+	CACertificates    []string       `json:"ca_certificates" doc:"IDs of the CA certificates that may sign the certificate of the service."`
+	CircuitBreaker    CircuitBreaker `json:"circuit_breaker" doc:"Answers at once while the service as a whole fails. Not in Kong."`
+	Limits            ServiceLimits  `json:"limits" doc:"What may be under way to the service at a time. Not in Kong."`
+	Builtin           bool           `json:"-"` // answered by the gateway itself; made when a route names it undeclared
 	Meta
 }
 
@@ -86,6 +88,7 @@ func NewService() *Service {
 	return &Service{
 		Protocol: "http", Port: 80, Retries: 5, Enabled: true,
 		ConnectTimeout: 60000, WriteTimeout: 60000, ReadTimeout: 60000,
+		CircuitBreaker: newCircuitBreaker(), Limits: ServiceLimits{QueueTimeout: queueTimeoutDefault},
 	}
 }
 
@@ -94,7 +97,7 @@ type Route struct {
 	ID                      string              `json:"id"`
 	Name                    string              `json:"name" doc:"Unique name."`
 	Service                 string              `json:"service" ref:"services" doc:"Service the route leads to; null needs a plugin that answers."` // ID
-	Protocols               []string            `json:"protocols" len:"1" enum:"http,https,grpc,grpcs,tcp,tls,tls_passthrough,udp,ws,wss"`
+	Protocols               []string            `json:"protocols" len:"1" enum:"http,https,grpc,grpcs,tcp,tls,tls_passthrough,udp,ws,wss" doc:"What the route takes; http and https carry WebSocket too, ws and wss take only its handshakes."`
 	Methods                 []string            `json:"methods" doc:"Upper-case HTTP methods."`
 	Hosts                   []string            `json:"hosts" doc:"Host names; one asterisk as the whole first or last label."`
 	Paths                   []string            `json:"paths" doc:"Prefixes (/x) or regular expressions (~/x)."`
@@ -131,25 +134,30 @@ type Endpoint struct {
 // Upstream is a group of targets that requests are balanced over. NewUpstream gives
 // Kong's defaults.
 type Upstream struct {
-	ID                     string       `json:"id"`
-	Name                   string       `json:"name" required:"true" doc:"Unique; a service whose host equals it is balanced."`
-	Algorithm              string       `json:"algorithm" enum:"round-robin,consistent-hashing,least-connections,latency"`
-	Slots                  int          `json:"slots" min:"10" max:"65536" doc:"Points of the consistent-hashing ring; not a limit on connections."`
-	HashOn                 string       `json:"hash_on" enum:"none,consumer,ip,header,cookie,path,query_arg,uri_capture"`
-	HashFallback           string       `json:"hash_fallback" enum:"none,consumer,ip,header,cookie,path,query_arg,uri_capture"`
-	HashOnHeader           string       `json:"hash_on_header"`
-	HashFallbackHeader     string       `json:"hash_fallback_header"`
-	HashOnCookie           string       `json:"hash_on_cookie"`
-	HashOnCookiePath       string       `json:"hash_on_cookie_path"`
-	HashOnQueryArg         string       `json:"hash_on_query_arg" len:"1"`
-	HashFallbackQueryArg   string       `json:"hash_fallback_query_arg" len:"1"`
-	HashOnURICapture       string       `json:"hash_on_uri_capture" len:"1"`
-	HashFallbackURICapture string       `json:"hash_fallback_uri_capture" len:"1"`
-	HostHeader             string       `json:"host_header" doc:"Host sent to every target."`
-	ClientCertificate      string       `json:"client_certificate" ref:"certificates"`
-	UseSRVName             bool         `json:"use_srv_name"`
-	MaxConnections         int          `json:"max_connections" min:"0" max:"2147483647" doc:"Connections to one target at a time, 0 for no limit. Not in Kong."`
-	Healthchecks           Healthchecks `json:"healthchecks"`
+	ID                     string         `json:"id"`
+	Name                   string         `json:"name" required:"true" doc:"Unique; a service whose host equals it is balanced."`
+	Algorithm              string         `json:"algorithm" enum:"round-robin,consistent-hashing,least-connections,latency"`
+	Slots                  int            `json:"slots" min:"10" max:"65536" doc:"Points of the consistent-hashing ring; not a limit on connections."`
+	HashOn                 string         `json:"hash_on" enum:"none,consumer,ip,header,cookie,path,query_arg,uri_capture"`
+	HashFallback           string         `json:"hash_fallback" enum:"none,consumer,ip,header,cookie,path,query_arg,uri_capture"`
+	HashOnHeader           string         `json:"hash_on_header"`
+	HashFallbackHeader     string         `json:"hash_fallback_header"`
+	HashOnCookie           string         `json:"hash_on_cookie"`
+	HashOnCookiePath       string         `json:"hash_on_cookie_path"`
+	HashOnQueryArg         string         `json:"hash_on_query_arg" len:"1"`
+	HashFallbackQueryArg   string         `json:"hash_fallback_query_arg" len:"1"`
+	HashOnURICapture       string         `json:"hash_on_uri_capture" len:"1"`
+	HashFallbackURICapture string         `json:"hash_fallback_uri_capture" len:"1"`
+	HostHeader             string         `json:"host_header" doc:"Host sent to every target."`
+	ClientCertificate      string         `json:"client_certificate" ref:"certificates"`
+	UseSRVName             bool           `json:"use_srv_name"`
+	MaxConnections         int            `json:"max_connections" min:"0" max:"2147483647" doc:"Connections to one target at a time, 0 for no limit. Not in Kong."`
+	Healthchecks           Healthchecks   `json:"healthchecks"`
+	HashRing               string         `json:"hash_ring" enum:"ketama,nginx" doc:"How the points of the ring are made: nginx places keys as nginx's own hash ... consistent does. Not in Kong."`
+	HashBalanceFactor      int            `json:"hash_balance_factor" min:"0" max:"10000" doc:"Percentage of the average load above which a target passes requests on along the ring, 0 for no bound, else above 100. Not in Kong."`
+	Failover               string         `json:"failover" ref:"upstreams" doc:"Upstream that takes over while this one has no healthy target. Not in Kong."` // ID
+	CircuitBreaker         CircuitBreaker `json:"circuit_breaker" doc:"Keeps a failing target out of the rotation. Not in Kong."`
+	Limits                 UpstreamLimits `json:"limits" doc:"What may be under way at a time. Not in Kong."`
 	Meta
 }
 
@@ -157,7 +165,8 @@ type Upstream struct {
 func NewUpstream() *Upstream {
 	u := &Upstream{
 		Algorithm: "round-robin", Slots: 10000, HashOn: "none", HashFallback: "none",
-		HashOnCookiePath: "/",
+		HashOnCookiePath: "/", HashRing: "ketama",
+		CircuitBreaker: newCircuitBreaker(), Limits: UpstreamLimits{QueueTimeout: queueTimeoutDefault},
 	}
 	u.Healthchecks.Active = ActiveHealthcheck{
 		Type: "http", Timeout: 1, Concurrency: 10, HTTPPath: "/", HTTPSVerifyCertificate: true,
@@ -184,7 +193,7 @@ type Healthchecks struct {
 
 // ActiveHealthcheck probes targets on its own. Times are in seconds.
 type ActiveHealthcheck struct {
-	Type                   string              `json:"type" enum:"http,https,tcp,grpc,grpcs"`
+	Type                   string              `json:"type" enum:"http,https,tcp,grpc,grpcs" doc:"grpc and grpcs targets are checked by connecting only."`
 	Timeout                float64             `json:"timeout" min:"0" max:"65535" doc:"Seconds."` // seconds
 	Concurrency            int                 `json:"concurrency" min:"1" max:"2147483648"`
 	HTTPPath               string              `json:"http_path"`
@@ -232,6 +241,58 @@ type UnhealthyTraffic struct {
 	TCPFailures  int   `json:"tcp_failures" min:"0" max:"255"`
 	Timeouts     int   `json:"timeouts" min:"0" max:"255"`
 }
+
+// CircuitBreaker opens when what it guards fails, a service or one target of an
+// upstream, and lets trial requests through after a while. Off unless
+// consecutive_failures or error_rate says when to open. Not in Kong.
+type CircuitBreaker struct {
+	ConsecutiveFailures int     `json:"consecutive_failures" min:"0" max:"65535" doc:"Failures in a row that open it, 0 for never."`
+	ErrorRate           float64 `json:"error_rate" min:"0" max:"100" doc:"Percentage of failures within window that opens it, 0 for never."`
+	Window              float64 `json:"window" min:"0.1" max:"3600" doc:"Seconds that error_rate looks back."` // seconds
+	MinRequests         int     `json:"min_requests" min:"1" max:"1000000" doc:"Requests within window below which error_rate is not looked at."`
+	Statuses            []int   `json:"statuses" min:"100" max:"999" doc:"Statuses that are failures, beside faults of transport."`
+	OpenDuration        float64 `json:"open_duration" min:"0.05" max:"65535" doc:"Seconds it stays open, doubling with every failed trial."` // seconds
+	MaxOpenDuration     float64 `json:"max_open_duration" min:"0.05" max:"65535" doc:"Seconds that doubling stops at."`                      // seconds
+	HalfOpenRequests    int     `json:"half_open_requests" min:"1" max:"10000" doc:"Trial requests at a time while half-open."`
+	Successes           int     `json:"successes" min:"1" max:"10000" doc:"Trials in a row that must succeed to close it."`
+	StatusCode          int     `json:"status_code" min:"200" max:"599" doc:"Status answered while it is open. Services only."`
+	Message             string  `json:"message" doc:"Message answered while it is open. Services only."`
+	ContentType         string  `json:"content_type" doc:"Type of body. Services only."`
+	Body                string  `json:"body" doc:"Raw answer in place of message. Services only."`
+}
+
+// Enabled reports whether anything may open the breaker.
+func (b *CircuitBreaker) Enabled() bool { return b.ConsecutiveFailures > 0 || b.ErrorRate > 0 }
+
+// newCircuitBreaker returns the defaults.
+func newCircuitBreaker() CircuitBreaker {
+	return CircuitBreaker{
+		Window: 10, MinRequests: 20, Statuses: []int{500, 502, 503, 504},
+		OpenDuration: 30, MaxOpenDuration: 300, HalfOpenRequests: 1, Successes: 1, StatusCode: 503,
+	}
+}
+
+// ServiceLimits bound what is under way to a service. A request above a limit waits in
+// a queue; one that finds the queue full, or waits too long, is answered 503 with
+// Retry-After. 0 is no limit. Not in Kong.
+type ServiceLimits struct {
+	Requests     int `json:"requests" min:"0" max:"2147483647" doc:"Requests under way, tunnels and streams among them."`
+	Queue        int `json:"queue" min:"0" max:"1000000" doc:"Requests that may wait for their turn."`
+	QueueTimeout int `json:"queue_timeout" min:"1" max:"2147483646" doc:"Milliseconds one may wait."` // milliseconds
+}
+
+// UpstreamLimits are ServiceLimits of an upstream, and of each of its targets.
+type UpstreamLimits struct {
+	Requests          int `json:"requests" min:"0" max:"2147483647" doc:"Requests under way to all targets."`
+	Connections       int `json:"connections" min:"0" max:"2147483647" doc:"Connections to all targets, idle ones among them."`
+	TargetRequests    int `json:"target_requests" min:"0" max:"2147483647" doc:"Requests under way to one target."`
+	TargetConnections int `json:"target_connections" min:"0" max:"2147483647" doc:"Connections to one target, idle ones among them; max_connections is the same."`
+	Queue             int `json:"queue" min:"0" max:"1000000" doc:"Requests that may wait for their turn."`
+	QueueTimeout      int `json:"queue_timeout" min:"1" max:"2147483646" doc:"Milliseconds one may wait."` // milliseconds
+}
+
+// queueTimeoutDefault is in milliseconds.
+const queueTimeoutDefault = 1000
 
 // Target is one address of an Upstream.
 type Target struct {

@@ -90,7 +90,11 @@ func (w *dumper) document() *Node {
 			if s, ok := e.(*Service); ok && s.Builtin {
 				return
 			}
-			list.Items = append(list.Items, w.entity(k, e))
+			n := w.entity(k, e)
+			if u, ok := e.(*Upstream); ok && u.HashOn == "none" && u.Algorithm == "consistent-hashing" {
+				n.remove("hash_on") // written, none would make the algorithm round-robin
+			}
+			list.Items = append(list.Items, n)
 		})
 		if len(list.Items) > 0 {
 			root.set(k.list, list)
@@ -226,8 +230,12 @@ func (w *dumper) value(v, defaults reflect.Value, f *field) *Node {
 	}
 }
 
-// elementDefault is what an element of a list or map is before it is decoded.
+// elementDefault is what an element of a list or map is before it is decoded. A text has
+// no default there: null is no element.
 func elementDefault(t reflect.Type) reflect.Value {
+	if t.Kind() == reflect.String {
+		return reflect.Value{}
+	}
 	p := reflect.New(t)
 	setDefaults(p)
 	return p.Elem()

@@ -32,14 +32,20 @@ services:
   tls_verify_depth: 0
   ca_certificates: [11111111-1111-4111-8111-111111111111]
   tags: [a, "true", "1"]
+  circuit_breaker: {error_rate: 12.5, window: 0.5, statuses: [], open_duration: 400, content_type: text/plain, body: "closed\n"}
+  limits: {requests: 9, queue: 5, queue_timeout: 250}
   routes:
   - {name: r, paths: ["/a", "~/b$"], headers: {X: [a, "~*b"], A: [z]}, methods: [GET], created_at: 5, plugins: [{name: p, config: {a: [1, 2.0, "3", true, null, {b: c}], "x.y": "a\nb\n", e: {}, f: []}}]}
   - {hosts: ["*.x"], protocols: [https], snis: [s.x]}
   - {protocols: [grpc], paths: [/], id: 22222222-2222-4222-8222-222222222222}
   - {protocols: [tcp], sources: [{ip: 10.0.0.0/8, port: 5}, {port: 6}]}
 upstreams:
-- {name: u, algorithm: latency, targets: [{target: a, weight: 0}, {target: "[::1]:5"}], healthchecks: {active: {type: tcp, headers: {A: [b]}, healthy: {interval: 0.5, http_statuses: []}}, threshold: 12.5}, tags: []}
-- {name: v, hash_on: cookie, hash_on_cookie: c}
+- {name: u, algorithm: latency, targets: [{target: a, weight: 0}, {target: "[::1]:5"}], healthchecks: {active: {type: tcp, headers: {A: [b, ""]}, healthy: {interval: 0.5, http_statuses: []}}, threshold: 12.5}, tags: []}
+- {name: v, hash_on: cookie, hash_on_cookie: c, hash_ring: nginx, hash_balance_factor: 125, failover: w, max_connections: 7,
+   circuit_breaker: {consecutive_failures: 3, half_open_requests: 2, successes: 2, max_open_duration: 60.5, statuses: [503]},
+   limits: {requests: 9, connections: 8, target_requests: 6, target_connections: 7, queue: 5}}
+- {name: w, use_srv_name: true, failover: {name: u}}
+- {name: x, algorithm: consistent-hashing}
 consumers:
 - username: "yes"
   custom_id: "007"
@@ -53,7 +59,7 @@ consumers:
   mtls_auth_credentials: [{subject_name: "CN=x,O=y", ca_certificate: 11111111-1111-4111-8111-111111111111}]
   groups: [gold]
 consumer_groups: [{name: gold, plugins: [{name: p}]}]
-graphql_schemas: [{name: g, schema: "type Query { a: Int }", resolvers: {Query: {a: "http://x/{id}"}}}]
+graphql_schemas: [{name: g, schema: "type Query { a: Int }", resolvers: {Query: {a: "http://x/{id}", b: ""}}}]
 plugins: [{name: p}, {name: p}]
 `
 

@@ -20,17 +20,17 @@ type Gateway struct {
 	UpstreamKeepaliveMaxRequests int `json:"upstream_keepalive_max_requests" min:"0" max:"2147483647" doc:"Requests over one connection, 0 for no limit."`
 	UpstreamKeepaliveIdleTimeout int `json:"upstream_keepalive_idle_timeout" min:"0" max:"2147483647" doc:"Seconds, 0 for ever."` // seconds
 
-	DNSResolver     []string `json:"dns_resolver" doc:"Name servers, host[:port]; empty uses resolv.conf."`
-	DNSHostsfile    string   `json:"dns_hostsfile"`
-	DNSOrder        []string `json:"dns_order" enum:"LAST,SRV,A,AAAA,CNAME"`
-	DNSValidTTL     *float64 `json:"dns_valid_ttl" min:"0" doc:"Seconds that override the TTL of an answer."`           // seconds
-	DNSStaleTTL     float64  `json:"dns_stale_ttl" min:"0" doc:"Seconds an expired answer is used while asking again."` // seconds
-	DNSNotFoundTTL  float64  `json:"dns_not_found_ttl" min:"0" doc:"Seconds an empty answer is kept."`                  // seconds
-	DNSErrorTTL     float64  `json:"dns_error_ttl" min:"0" doc:"Seconds a failed lookup is kept."`                      // seconds
-	DNSCacheSize    int      `json:"dns_cache_size" min:"0" max:"2147483647" doc:"Names kept."`
+	DNSResolver     []string `json:"dns_resolver" doc:"Name servers: IP addresses, with or without a port; empty uses resolv.conf."`
+	DNSHostsfile    string   `json:"dns_hostsfile" doc:"File of addresses and names, looked at before any name server; read again when it changes."`
+	DNSOrder        []string `json:"dns_order" enum:"LAST,SRV,A,AAAA,CNAME" doc:"Kinds of records asked for, in turn; LAST is the kind that answered the last time."`
+	DNSValidTTL     *float64 `json:"dns_valid_ttl" min:"0" doc:"Seconds that override the TTL of an answer; null or 0 keeps it."` // seconds
+	DNSStaleTTL     float64  `json:"dns_stale_ttl" min:"0" doc:"Seconds an expired answer is used while asking again fails."`     // seconds
+	DNSNotFoundTTL  float64  `json:"dns_not_found_ttl" min:"0" doc:"Seconds an empty answer is kept."`                            // seconds
+	DNSErrorTTL     float64  `json:"dns_error_ttl" min:"0" doc:"Seconds a failed lookup is kept."`                                // seconds
+	DNSCacheSize    int      `json:"dns_cache_size" min:"0" max:"2147483647" doc:"Names kept, beside those of services and targets; 0 for 10000."`
 	DNSNoSync       bool     `json:"dns_no_sync" doc:"Do not share one lookup between requests."`
 	DNSTimeout      int      `json:"dns_timeout" min:"1" max:"2147483647" doc:"Milliseconds of one try. Not in Kong."` // milliseconds
-	NewDNSClient    bool     `json:"new_dns_client"`
+	NewDNSClient    bool     `json:"new_dns_client" doc:"Ask SRV for names such as _http._tcp.x, nothing else for those, and SRV for no others."`
 	ResolverTimeout int      `json:"resolver_timeout" min:"0" max:"2147483647" doc:"Seconds."` // seconds
 
 	Headers           []string `json:"headers" enum:"server_tokens,latency_tokens,Server,Via,X-Kong-Proxy-Latency,X-Kong-Response-Latency,X-Kong-Upstream-Latency,X-Kong-Admin-Latency,X-Kong-Upstream-Status,X-Kong-Request-Id,X-Kong-Total-Latency,X-Kong-Third-Party-Latency,X-Kong-Client-Latency,off" doc:"Headers added to answers."`

@@ -1,8 +1,12 @@
 package config
 
 import (
+	"net"
 	"net/netip"
 	"reflect"
+	"slices"
+	"strconv"
+	"strings"
 )
 
 // gateway decodes the merged `gateway:` block and lays the environment over it.
@@ -29,10 +33,47 @@ func (r *reader) gateway() {
 			r.fault(block.nearest("trusted_ips").fault("gateway.trusted_ips", "invalid ip or cidr range: '"+g.TrustedIPs[i]+"'"))
 		}
 	}
+	r.resolving(block)
 	if len(g.SSLCert) != len(g.SSLCertKey) {
 		r.fault(block.nearest("ssl_cert").fault("gateway.ssl_cert", "ssl_cert and ssl_cert_key need the same number of files"))
 	}
 	r.block = block
+}
+
+// resolving checks how names are looked up.
+func (r *reader) resolving(block *Node) {
+	g := &r.doc.Gateway
+	for i, server := range g.DNSResolver {
+		if isServer(server) {
+			continue
+		}
+		field := "dns_resolver[" + strconv.Itoa(i) + "]"
+		r.fault(block.nearest(field).fault("gateway."+field, "invalid value: "+server+
+			"; expected an IP address, with or without a port, such as 10.0.0.1, 10.0.0.1:53 or [::1]:53"))
+	}
+	if slices.ContainsFunc(g.DNSOrder, func(kind string) bool { return kind != "LAST" }) {
+		return
+	}
+	g.DNSOrder = NewGateway().DNSOrder
+	at := block.nearest("dns_order")
+	if !at.IsNull() && at.broken {
+		return
+	}
+	r.warn(at.fault("gateway.dns_order", "names no kind of record; read as "+strings.Join(g.DNSOrder, ", ")))
+}
+
+// isServer reports whether text is the IP address of a server, with or without a port.
+func isServer(text string) bool {
+	if _, err := netip.ParseAddrPort(text); err == nil {
+		_, port, err := net.SplitHostPort(text)
+		return err == nil && isPort(port)
+	}
+	if inner, bracketed := strings.CutPrefix(text, "["); bracketed {
+		text, bracketed = strings.CutSuffix(inner, "]")
+		return bracketed && isIP(text)
+	}
+	_, err := netip.ParseAddr(text)
+	return err == nil
 }
 
 // splitLists reads a text as the list it is in kong.conf: comma-separated.

@@ -97,3 +97,24 @@ gateway:
 		t.Errorf("with a certificate: %v %v", d.Gateway.ProxyListen, fs)
 	}
 }
+
+// TestResolving checks dns_order without a kind of record, and servers from the environment.
+func TestResolving(t *testing.T) {
+	want := NewGateway().DNSOrder
+	for _, text := range []string{"dns_order: []", "dns_order: ''", "dns_order: [LAST]"} {
+		d, fs := readText(t, "_format_version: \"3.0\"\ngateway: {"+text+"}", Options{})
+		if fs != nil || !reflect.DeepEqual(d.Gateway.DNSOrder, want) ||
+			messages(d.Warnings) != "2:22: gateway.dns_order: names no kind of record; read as LAST, SRV, A, CNAME" {
+			t.Errorf("%s: %v %+v", text, fs, d)
+		}
+	}
+	d, fs := readText(t, "_format_version: \"3.0\"\ngateway: {dns_order: [AAAA]}", Options{})
+	if fs != nil || d.Warnings != nil || len(d.Gateway.DNSOrder) != 1 {
+		t.Errorf("one kind: %v %+v", fs, d)
+	}
+	_, fs = readText(t, `_format_version: "3.0"`, Options{Env: envOf(map[string]string{"SLUICE_DNS_RESOLVER": "1.1.1.1, dns"})})
+	if got, want := messages(fs), "environment variable SLUICE_DNS_RESOLVER: gateway.dns_resolver[1]: invalid value: dns; "+
+		"expected an IP address, with or without a port, such as 10.0.0.1, 10.0.0.1:53 or [::1]:53"; got != want {
+		t.Errorf("got %s", got)
+	}
+}

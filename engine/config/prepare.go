@@ -20,6 +20,7 @@ func (r *reader) prepare(it *item) {
 			e.Host = e.Name
 			r.warn(it.node.fault(it.path()+": host", "missing; taken to be the name of the service"))
 		}
+		it.prolong(&e.CircuitBreaker)
 	case *Route:
 		if it.node.Get("strip_path").IsNull() && slices.ContainsFunc(e.Protocols, isGRPC) && it.layer.defaults.Lookup("route.strip_path").IsNull() {
 			e.StripPath = false
@@ -29,6 +30,7 @@ func (r *reader) prepare(it *item) {
 		}
 	case *Upstream:
 		r.coerceHashing(it, e)
+		it.prolong(&e.CircuitBreaker)
 		if r.options.Strict && it.node.Lookup("healthchecks.passive.open_duration") == nil {
 			e.Healthchecks.Passive.OpenDuration = 0 // Kong: only a probe or the operator closes a circuit
 		}
@@ -52,6 +54,15 @@ func (r *reader) prepare(it *item) {
 		if e.CertDigest == "" || r.doc.Transform {
 			e.CertDigest = certDigest(e.Cert)
 		}
+	}
+}
+
+// prolong makes an open_duration above the default of max_open_duration the maximum, where
+// nobody wrote one: it then does not double.
+func (it *item) prolong(b *CircuitBreaker) {
+	const field = "circuit_breaker.max_open_duration"
+	if it.node.Lookup(field).IsNull() && it.layer.defaults.Lookup(it.kind.singular+"."+field).IsNull() {
+		b.MaxOpenDuration = max(b.MaxOpenDuration, b.OpenDuration)
 	}
 }
 
@@ -102,10 +113,14 @@ func (r *reader) coerceHashing(it *item, u *Upstream) {
 	}
 }
 
-// withPort adds Kong's port for targets, 8000, where none is written.
+// withPort adds Kong's port for targets, 8000, where none is written, and writes an IP
+// address in its one canonical form, so that no address is twice in an upstream.
 func withPort(target string) string {
 	if target == "" {
 		return ""
+	}
+	if a, err := netip.ParseAddrPort(target); err == nil {
+		return a.String()
 	}
 	if a, err := netip.ParseAddr(strings.Trim(target, "[]")); err == nil {
 		return net.JoinHostPort(a.String(), "8000")

@@ -44,12 +44,20 @@ func (r *reader) expandURL(it *item) {
 			v.Type = Null
 		}
 		own := it.node.Get(field)
+		if field == "port" && own.IsNull() && parts[0] != "https" && slices.Contains(protocolsOverTLS, parts[0]) && withoutPort(e.Value.Value) {
+			r.warn(e.Value.fault(path, fmt.Sprintf("no port: read as 80, as in Kong, also for %s; write the port", parts[0])))
+		}
 		if own.IsNull() {
 			it.node.set(field, v)
 		} else if !own.Equal(v) && !v.IsNull() {
 			r.warn(own.fault(it.path()+": "+field, fmt.Sprintf("differs from url, which says %s", parts[i])))
 		}
 	}
+}
+
+func withoutPort(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && u.Port() == ""
 }
 
 // splitURL is protocol, host, port and path of a service URL. Kong: a missing port is 443
