@@ -26,7 +26,9 @@ var (
 	replyTooLarge  = pipeline.NewFault(413, "Payload too large")
 	replyNoRoute   = pipeline.NewReply(404, "no Route matched with those values")
 	replyNoService = pipeline.NewReply(503, "no Service found with those values")
-	replyPanic     = pipeline.NewReply(500, "An unexpected error occurred")
+	// A route of protocol ws or wss takes nothing but handshakes.
+	replyTunnelOnly = pipeline.NewReply(426, "Upgrade required").With("Connection", "Upgrade").With("Upgrade", "websocket")
+	replyPanic      = pipeline.NewReply(500, "An unexpected error occurred")
 )
 
 // arrive finds out what the request is and which route it takes. A request
@@ -74,6 +76,9 @@ func (e *Engine) arrive(x *exchange, s *snapshot.Snapshot) *snapshot.Route {
 	x.MatchLen = x.query.PathLen()
 	x.Pattern, x.PatternSkip = x.query.Pattern()
 	x.Route, x.Service, x.RouteIndex = x.route.Entity, x.route.ServiceEntity, x.route.Index
+	if x.arrival.head.Upgrade {
+		x.Upgrade = upgrade(x)
+	}
 	return x.route
 }
 

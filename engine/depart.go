@@ -89,6 +89,7 @@ func (e *Engine) acquire(ctx *fasthttp.RequestCtx) *exchange {
 // finish runs the Log hooks of an answer that has been sent and gives x back.
 func (e *Engine) finish(x *exchange) {
 	defer e.settleLog(x)
+	x.dropTunnel()
 	if x.route != nil {
 		x.route.Chain.Log(&x.Exchange)
 	}
@@ -102,7 +103,7 @@ func (e *Engine) settleLog(x *exchange) {
 	}
 	x.Reset()
 	x.query.Request.Headers = nil
-	x.route, x.arrival, x.closing, x.raw = nil, arrival{}, false, false
+	x.route, x.arrival, x.closing, x.raw, x.waiting, x.entered = nil, arrival{}, false, false, nil, false
 	if cap(x.path) > pathBytesKept {
 		x.path = nil
 	}

@@ -34,7 +34,8 @@ type Options struct {
 	Timeouts downstream.Timeouts
 	// Builtin answers for the gateway's own services, by name; see pipeline.Env.
 	Builtin map[string]func(*fasthttp.RequestCtx)
-	// Dial connects to a service; nil is the system's own resolver and dialer.
+	// Dial connects to a service, by the address that the document has; nil resolves
+	// names as the document's gateway block says and dials what they resolve to.
 	Dial func(ctx context.Context, address string) (net.Conn, error)
 }
 
@@ -53,6 +54,7 @@ type Engine struct {
 	date     atomic.Pointer[[]byte] // value of the Date field, one second fresh
 	server   *downstream.Server
 
+	tunnels     *tunnels
 	panics      *metrics.Counter
 	malformed   *metrics.Counter
 	reloadsGood *metrics.Counter
@@ -83,10 +85,8 @@ func Open(d *config.Document, o Options) (*Engine, error) {
 		node: &pipeline.Node{ID: newNodeID(), Version: o.Version}, quit: make(chan struct{}),
 	}
 	e.builtin, e.timeouts = o.Builtin, o.Timeouts.Defaults()
-	if e.dial = o.Dial; e.dial == nil {
-		var d net.Dialer
-		e.dial = func(ctx context.Context, address string) (net.Conn, error) { return d.DialContext(ctx, "tcp", address) }
-	}
+	e.dial = o.Dial
+	e.tunnels = newTunnels(e.set)
 	e.panics = e.set.NewCounter("sluice_panics_total")
 	e.malformed = e.set.NewCounter("sluice_requests_malformed_total")
 	e.reloadsGood = e.set.NewCounter(`sluice_reloads_total{result="applied"}`)
@@ -119,8 +119,9 @@ const (
 // generalServer is fasthttp's server for what the fast lane does not take.
 func (e *Engine) generalServer() *fasthttp.Server {
 	return &fasthttp.Server{
-		Handler:      e.serveHTTP,
-		ErrorHandler: e.refuseUnread,
+		Handler:       e.serveHTTP,
+		ErrorHandler:  e.refuseUnread,
+		ExpectHandler: e.expect,
 		// A proxy invents nothing: depart adds what an answer needs.
 		NoDefaultServerHeader: true, NoDefaultDate: true, NoDefaultContentType: true,
 		// Bodies become streams above MaxRequestBodySize; the limit itself is
@@ -161,9 +162,10 @@ func (e *Engine) Apply(d *config.Document) error {
 		e.note(func(st *ReloadStatus) { st.Failed, st.Error = time.Now(), err.Error() })
 		return err
 	}
-	targets := upstream.Targets(d)
-	e.node.Targets.Store(&targets)
 	old := e.live.Swap(s)
+	s.Fleet.Lead()
+	targets := (func(func(pipeline.TargetHealth) bool))(s.Fleet.Targets())
+	e.node.Targets.Store(&targets)
 	if old != nil && !reflect.DeepEqual(old.Document.Gateway.ProxyListen, d.Gateway.ProxyListen) {
 		e.log.Warn("proxy_listen has changed: listeners change with a restart only", "now", d.Gateway.ProxyListen)
 	}
@@ -266,6 +268,23 @@ func (e *Engine) WriteMetrics(w io.Writer) {
 	e.set.WritePrometheus(w)
 	metrics.WriteProcessMetrics(w)
 	e.keeper.Expose(w)
+	e.Fleet().Expose(w)
+}
+
+// Fleet returns what the services of the live document lead to.
+func (e *Engine) Fleet() *upstream.Fleet { return e.live.Load().Fleet }
+
+// Reports returns what kept values of a kind tell of themselves, by name.
+func (e *Engine) Reports(kind string) map[string]any {
+	reports := map[string]any{}
+	e.keeper.Each(func(_ string, value any) {
+		if r, ok := value.(pipeline.Reporter); ok {
+			if k, name, report := r.Report(); k == kind {
+				reports[name] = report
+			}
+		}
+	})
+	return reports
 }
 
 // Reopen tells whatever writes files to open them again, after a rotation.
@@ -280,9 +299,19 @@ func (e *Engine) Reopen() {
 // Shutdown stops accepting, lets requests finish until ctx is done, and closes
 // the engine. The error says what had to be cut.
 func (e *Engine) Shutdown(ctx context.Context) error {
+	until, bounded := ctx.Deadline()
+	if !bounded {
+		until = time.Now().Add(tunnelsDrainDefault)
+	}
+	draining, stop := context.WithCancel(ctx)
+	defer stop()
+	go e.tunnels.drain(draining, until)
 	err := e.server.Drain(ctx)
 	return errors.Join(err, e.close())
 }
+
+// tunnelsDrainDefault is how long tunnels are given where Shutdown is not told.
+const tunnelsDrainDefault = 10 * time.Second
 
 func (e *Engine) close() error {
 	e.mu.Lock()

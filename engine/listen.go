@@ -116,6 +116,9 @@ var (
 // refuseUnread answers a request the general server could not read.
 func (e *Engine) refuseUnread(ctx *fasthttp.RequestCtx, err error) {
 	e.malformed.Inc()
+	if x := e.awaited(ctx); x != nil {
+		e.finish(x) // its body never came
+	}
 	x := e.acquire(ctx)
 	s := e.live.Load()
 	x.Start = pipeline.Now()

@@ -19,19 +19,29 @@ func (e *Engine) serve(x *exchange) {
 	defer e.settle(x)  // recovers
 
 	route := e.arrive(x, s) // which route? never nil: "no route" is a route too
-	route.Chain.Begin(&x.Exchange)
-	x.raw = x.arrival.fast && !route.Chain.ReadsHeaders
-	if x.Answered() { // refused at the door: malformed, too large
-		e.depart(x, s)
-		return
-	}
-	if admit(x, route, s.BodyMax) == pipeline.Next && route.Chain.Request(&x.Exchange) == pipeline.Next {
+	if x.enters(route, s.BodyMax) == pipeline.Next {
 		forward(x, route) // who answers?
 	}
+	e.leave(x, s) // what does the client see?
+}
+
+// enters runs what may refuse the request before the service is called: the door's own
+// checks, the route's, and the Request hooks.
+func (x *exchange) enters(route *snapshot.Route, bodyMax int64) pipeline.Verdict {
+	route.Chain.Begin(&x.Exchange)
+	x.raw = x.arrival.fast && !route.Chain.ReadsHeaders
+	if x.Answered() || admit(x, route, bodyMax) == pipeline.Done {
+		return pipeline.Done // malformed, too large, no route
+	}
+	return route.Chain.Request(&x.Exchange)
+}
+
+// leave runs the Response hooks and gives the answer what every answer gets.
+func (e *Engine) leave(x *exchange, s *snapshot.Snapshot) {
 	if !x.raw {
 		x.ApplyStaged()
 	}
-	route.Chain.Response(&x.Exchange) // what does the client see?
+	x.route.Chain.Response(&x.Exchange)
 	e.depart(x, s)
 }
 
@@ -42,6 +52,8 @@ func admit(x *exchange, route *snapshot.Route, bodyMax int64) pipeline.Verdict {
 		return x.Answer(replyNoRoute)
 	case route.Refuses != nil && !x.Secure:
 		return refuse(x, route.Refuses)
+	case route.TunnelsOnly && x.Upgrade == nil:
+		return x.Answer(replyTunnelOnly)
 	}
 	if route.Chain.BuffersRequest && x.Ctx.Request.IsBodyStream() {
 		return bufferBody(x, bodyMax)
@@ -52,6 +64,8 @@ func admit(x *exchange, route *snapshot.Route, bodyMax int64) pipeline.Verdict {
 // forward hands the request to the route's service.
 func forward(x *exchange, route *snapshot.Route) {
 	switch {
+	case x.Destination != nil:
+		x.Destination.Forward(&x.Exchange)
 	case route.Internal != nil:
 		route.Internal(x.Ctx)
 		x.Source = pipeline.SourceGateway
@@ -71,6 +85,7 @@ func (e *Engine) settle(x *exchange) {
 	}
 	e.panics.Inc()
 	e.log.Error("panic while serving a request", "request_id", string(x.RequestID[:]), "panic", r, "stack", string(debug.Stack()))
+	x.dropTunnel()
 	x.Answer(replyPanic)
 	x.closing, x.End = true, pipeline.Now()
 }
@@ -85,6 +100,10 @@ type exchange struct {
 	closing bool // the connection ends with this answer
 	// bodyTimeout is how long the client may take for a piece of its body.
 	bodyTimeout time.Duration
+	// waiting is the snapshot of a request that has asked whether to send its body;
+	// entered says that its Request hooks have run already.
+	waiting *snapshot.Snapshot
+	entered bool
 	// raw: staged headers go straight to the wire, since the fast lane writes
 	// the answer and no hook looks at its headers.
 	raw bool
@@ -101,14 +120,20 @@ type arrival struct {
 // serveHTTP serves a request of the general server: TLS, HTTP/1.0, large or
 // chunked bodies, anything unusual.
 func (e *Engine) serveHTTP(ctx *fasthttp.RequestCtx) {
-	x := e.acquire(ctx)
-	x.arrival = arrival{head: downstream.Inspect(ctx.Request.Header.RawHeaders()), conn: e.peerOf(ctx)}
-	x.ConnID, x.ConnRequest = x.arrival.conn.ID, ctx.ConnRequestNum()
-	x.arrival.bytesIn = int64(len(ctx.Request.Header.RawHeaders()) + len(ctx.Request.Header.RequestURI()) + len(ctx.Method()) + len("  HTTP/1.1\r\n"))
-	if err := bufferSmall(ctx); err != nil {
-		x.arrival.head.Malformed = true
+	x := e.awaited(ctx) // the client has been told to go on with its body
+	if x == nil {
+		x = e.general(ctx)
+		if err := bufferSmall(ctx); err != nil {
+			x.arrival.head.Malformed = true
+		}
+		e.serve(x)
+	} else {
+		e.resume(x)
 	}
-	e.serve(x)
+	if x.Tunnel != nil {
+		e.openTunnel(x)
+		return
+	}
 	if x.closing || e.server.Draining() {
 		ctx.Response.SetConnectionClose()
 	}
@@ -130,6 +155,16 @@ func (e *Engine) serveHTTP(ctx *fasthttp.RequestCtx) {
 	}
 	resp.SetBodyStream(&finisher{body: stream, x: x, e: e}, size)
 	resp.ImmediateHeaderFlush = flush
+}
+
+// general returns an exchange for a request of the general server.
+func (e *Engine) general(ctx *fasthttp.RequestCtx) *exchange {
+	x := e.acquire(ctx)
+	h := &ctx.Request.Header
+	x.arrival = arrival{head: downstream.Inspect(h.RawHeaders()), conn: e.peerOf(ctx)}
+	x.ConnID, x.ConnRequest = x.arrival.conn.ID, ctx.ConnRequestNum()
+	x.arrival.bytesIn = int64(len(h.RawHeaders()) + len(h.RequestURI()) + len(h.Method()) + len("  HTTP/1.1\r\n"))
+	return x
 }
 
 // Answer implements downstream.Handler: a request of the fast lane.

@@ -1,18 +1,37 @@
 package lb
 
 import (
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"testing"
 )
 
+// naiveSequence is the algorithm of nginx's ngx_http_upstream_get_peer, line by line.
+func naiveSequence(shares []int, total int) []int32 {
+	var turn []int32
+	current := make([]int, len(shares))
+	for range total {
+		best := None
+		for i, share := range shares {
+			current[i] += share
+			if share > 0 && (best == None || current[i] > current[best]) {
+				best = i
+			}
+		}
+		current[best] -= total
+		turn = append(turn, int32(best))
+	}
+	return turn
+}
+
 func TestRoundRobinTurn(t *testing.T) {
 	f := func(weights, want []int) {
 		t.Helper()
-		r := NewRoundRobin(weights)
+		rr := NewRoundRobin(weighing(weights...))
 		got := make([]int, len(want))
 		for i := range got {
-			got[i] = r.Pick()
+			got[i] = rr.Pick(&Request{})
 		}
 		if !slices.Equal(got, want) {
 			t.Errorf("weights %v: got %v, want %v", weights, got, want)
@@ -20,25 +39,41 @@ func TestRoundRobinTurn(t *testing.T) {
 	}
 	f(nil, []int{None, None})
 	f([]int{0, 0}, []int{None})
+	f([]int{-1, 2}, []int{1, 1})
 	f([]int{7}, []int{0, 0, 0})
 	f([]int{100, 100, 100}, []int{0, 1, 2, 0, 1, 2})
 	f([]int{100, 0, 100}, []int{0, 2, 0, 2})
-	// The example nginx's documentation of smooth round-robin gives: no burst of a.
+	// The example nginx's commit gives: no burst of the first.
 	f([]int{5, 1, 1}, []int{0, 0, 1, 0, 2, 0, 0})
+}
+
+func TestRoundRobinAgreesWithNginx(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	for range 300 {
+		weights := make([]int, 1+rng.IntN(20))
+		for i := range weights {
+			weights[i] = rng.IntN(1 + rng.IntN(50))
+		}
+		targets := weighing(weights...)
+		shares, total := reduce(targets, sequenceMax)
+		if got, want := sequence(targets, sequenceMax), naiveSequence(shares, total); !slices.Equal(got, want) {
+			t.Fatalf("weights %v: got %v, want %v", weights, got, want)
+		}
+	}
 }
 
 func TestRoundRobinProportion(t *testing.T) {
 	f := func(weights []int, turn int) {
 		t.Helper()
-		r := NewRoundRobin(weights)
+		rr := NewRoundRobin(weighing(weights...))
 		// Shares are rounded when a turn is scaled down: one pick a target at most.
-		if got := len(r.sequence); got < turn-len(weights) || got > turn+len(weights) {
+		if got := len(rr.sequence); got < turn-len(weights) || got > turn+len(weights) {
 			t.Errorf("weights %v: a turn of %d picks, want %d", weights, got, turn)
 		}
-		turn = len(r.sequence)
+		turn = len(rr.sequence)
 		counts := make([]int, len(weights))
 		for range turn {
-			counts[r.Pick()]++
+			counts[rr.Pick(&Request{Shard: 5})]++
 		}
 		sum := 0
 		for _, w := range weights {
@@ -56,9 +91,10 @@ func TestRoundRobinProportion(t *testing.T) {
 	f([]int{65535, 65534, 3}, sequenceMax)
 }
 
-// A turn shared by many goroutines still gives each target exactly its share.
+// A turn shared by many goroutines of one shard still gives each target exactly
+// its share.
 func TestRoundRobinConcurrent(t *testing.T) {
-	r := NewRoundRobin([]int{90, 10})
+	rr := NewRoundRobin(weighing(90, 10))
 	const goroutines, picks = 8, 1000
 	var mu sync.Mutex
 	var wg sync.WaitGroup
@@ -67,7 +103,7 @@ func TestRoundRobinConcurrent(t *testing.T) {
 		wg.Go(func() {
 			own := [2]int{}
 			for range picks {
-				own[r.Pick()]++
+				own[rr.Pick(&Request{})]++
 			}
 			mu.Lock()
 			total[0] += own[0]
@@ -81,21 +117,88 @@ func TestRoundRobinConcurrent(t *testing.T) {
 	}
 }
 
-func TestRoundRobinPickOther(t *testing.T) {
-	r := NewRoundRobin([]int{1, 1, 1})
-	for range 6 {
-		if got := r.PickOther(func(i int) bool { return i != 1 }); got != 1 {
-			t.Fatalf("got %d, want 1", got)
+// Clients of one request each, with Shards as connections count them.
+func TestRoundRobinSpreadsClients(t *testing.T) {
+	const clients = 160_000
+	weights := []int{1, 2, 3, 4}
+	rr := NewRoundRobin(weighing(weights...))
+	counts := make([]int, len(weights))
+	for i := range clients {
+		counts[rr.Pick(&Request{Shard: uint64(i)})]++
+	}
+	for i, w := range weights {
+		if want := clients * w / 10; counts[i] < want*99/100 || counts[i] > want*101/100 {
+			t.Errorf("target %d got %d clients, want %d", i, counts[i], want)
 		}
 	}
-	if got := r.PickOther(func(int) bool { return true }); got != None {
-		t.Errorf("got %d, want None", got)
+	// Even the very first ones do not all come to one.
+	rr = NewRoundRobin(weighing(1, 1, 1, 1))
+	counts = make([]int, 4)
+	for i := range 16 {
+		counts[rr.Pick(&Request{Shard: uint64(i)})]++
+	}
+	if slices.Max(counts) > 6 {
+		t.Errorf("the first 16 clients went to %v", counts)
 	}
 }
 
-func TestRoundRobinPickAllocatesNothing(t *testing.T) {
-	r := NewRoundRobin([]int{3, 2, 1})
-	if n := testing.AllocsPerRun(1000, func() { r.Pick() }); n != 0 {
-		t.Errorf("%v allocations a pick", n)
+// The share of a target that is out falls on all others in proportion, not on the
+// one after it.
+func TestRoundRobinShareOfTheUnusable(t *testing.T) {
+	f := func(weights []int, out ...int) {
+		t.Helper()
+		targets := weighing(weights...)
+		sum := 0
+		for i, w := range weights {
+			if slices.Contains(out, i) {
+				targets[i].State.Force(false, 0)
+			} else {
+				sum += w
+			}
+		}
+		rr := NewRoundRobin(targets)
+		counts := make([]int, len(weights))
+		const turns = 100
+		for range sum * turns {
+			counts[rr.Pick(&Request{})]++
+		}
+		for i, w := range weights {
+			if !slices.Contains(out, i) && counts[i] != w*turns {
+				t.Errorf("weights %v without %v: target %d came %d times, want %d", weights, out, i, counts[i], w*turns)
+			}
+		}
 	}
+	f([]int{1, 1, 1, 1, 1}, 2)
+	f([]int{1, 1, 1, 1, 1}, 0, 1)
+	f([]int{5, 1, 3}, 0)
+	f([]int{1, 2, 3, 4, 5}, 1, 3)
+}
+
+// What a list takes to build is bounded: a turn has so many picks, and each of them
+// looks at so many different shares. (BenchmarkRingBuild has the time.)
+func TestRoundRobinBuildIsBounded(t *testing.T) {
+	f := func(name string, weights []int) {
+		t.Helper()
+		shares, total := reduce(weighing(weights...), sequenceMax)
+		different := map[int]bool{}
+		for _, s := range shares {
+			different[s] = true
+		}
+		t.Logf("%s: %d picks, %d different shares", name, total, len(different))
+		if total > sequenceMax+len(weights) || len(different) > 362 {
+			t.Errorf("%s: %d picks, %d different shares", name, total, len(different))
+		}
+	}
+	rng := rand.New(rand.NewPCG(1, 2))
+	weights := make([]int, 10_000)
+	for i := range weights {
+		weights[i] = 1 + rng.IntN(65_535)
+	}
+	weights[0] = 65_521 // a prime
+	f("10,000 targets of coprime weights", weights)
+	weights = weights[:0]
+	for w := range 361 {
+		weights = append(weights, w+1)
+	}
+	f("as many different shares as there can be", weights)
 }

@@ -17,6 +17,8 @@ type Head struct {
 	Length bool
 	// TooMany says that the block has more than FieldsMax fields. It is answered 431.
 	TooMany bool
+	// Upgrade: the client asks for another protocol.
+	Upgrade bool
 	// Unusual: a field that only the full server handles is there: Expect,
 	// Upgrade, Transfer-Encoding.
 	Unusual bool
@@ -93,7 +95,9 @@ func (h *Head) note(name, value []byte) {
 	case 'e':
 		h.Unusual = h.Unusual || fold(name, "expect")
 	case 'u':
-		h.Unusual = h.Unusual || fold(name, "upgrade")
+		if fold(name, "upgrade") {
+			h.Upgrade, h.Unusual = true, true
+		}
 	}
 }
 

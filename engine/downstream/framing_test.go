@@ -24,7 +24,7 @@ func TestInspect(t *testing.T) {
 	f("Content-Length: 5\r\n\r\n", Head{Length: true})
 	f("Transfer-Encoding: Chunked\r\n\r\n", Head{Chunked: true, Unusual: true})
 	f("Expect: 100-continue\r\n\r\n", Head{Unusual: true})
-	f("UPGRADE: h2c\r\n\r\n", Head{Unusual: true})
+	f("UPGRADE: h2c\r\n\r\n", Head{Unusual: true, Upgrade: true})
 	malformed := func(block string) {
 		t.Helper()
 		if !Inspect([]byte(block)).Malformed {

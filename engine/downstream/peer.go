@@ -51,7 +51,9 @@ type peerConn struct {
 	peer Peer
 	held []byte
 
-	ended        bool // used by the goroutine that reads
+	ended        bool   // used by the goroutine that reads
+	gate         func() // called before an error of reading is returned; nil: none
+	hijacked     bool   // a tunnel has the connection
 	closing      atomic.Bool
 	writeTimeout time.Duration
 	writeBy      int64 // deadline armed for writes, a Now value
@@ -66,12 +68,12 @@ func (c *peerConn) Read(b []byte) (int, error) {
 		}
 		return n, nil
 	}
-	return readNoting(c.Conn, b, &c.ended)
+	return readNoting(c.Conn, b, &c.ended, c.gate)
 }
 
 // readNoting reads from c and notes its end, which fasthttp does not tell from
 // the end of a body. Bytes that come with the end are returned without it.
-func readNoting(c net.Conn, b []byte, ended *bool) (int, error) {
+func readNoting(c net.Conn, b []byte, ended *bool, gate func()) (int, error) {
 	n, err := c.Read(b)
 	if err == io.EOF {
 		if n > 0 {
@@ -79,8 +81,19 @@ func readNoting(c net.Conn, b []byte, ended *bool) (int, error) {
 		}
 		*ended = true
 	}
+	if err != nil && gate != nil {
+		gate()
+	}
 	return n, err
 }
+
+// GateErrors makes reading call gate before it returns an error; nil ends that. To be
+// called while nobody reads.
+func (c *peerConn) GateErrors(gate func()) { c.gate = gate }
+
+// GateErrors makes reading call gate before it returns an error; nil ends that. To be
+// called while nobody reads.
+func (c *tlsConn) GateErrors(gate func()) { c.gate = gate }
 
 // Ended reports whether the client has ended the connection.
 func (c *peerConn) Ended() bool { return c.ended }
@@ -89,7 +102,7 @@ func (c *peerConn) Ended() bool { return c.ended }
 func (c *tlsConn) Ended() bool { return c.ended }
 
 // Read implements net.Conn.
-func (c *tlsConn) Read(b []byte) (int, error) { return readNoting(c.Conn, b, &c.ended) }
+func (c *tlsConn) Read(b []byte) (int, error) { return readNoting(c.Conn, b, &c.ended, c.gate) }
 
 // Close implements net.Conn. A client that is still sending when it is answered
 // would lose the answer to the reset that closing with unread bytes causes, so
@@ -115,7 +128,9 @@ type tlsConn struct {
 	*tls.Conn
 	peer Peer
 
-	ended        bool // used by the goroutine that reads
+	ended        bool   // used by the goroutine that reads
+	gate         func() // called before an error of reading is returned; nil: none
+	hijacked     bool   // a tunnel has the connection
 	writeTimeout time.Duration
 	writeBy      int64
 }

@@ -117,24 +117,27 @@ func (s *Server) Serve(l net.Listener, config *tls.Config) error {
 
 // serveConn serves one connection to its end.
 func (s *Server) serveConn(c net.Conn, config *tls.Config) {
+	tunneled := false
 	defer func() {
 		if r := recover(); r != nil {
 			// The steps of a request recover for themselves: this is the lane's own.
 			s.Log.Error("panic while serving a connection", "panic", r, "stack", string(debug.Stack()))
 		}
+		if tunneled {
+			return // the tunnel ends it
+		}
 		_ = c.Close() // closed before in most cases
-		s.Node.Active.Add(-1)
-		s.conns.Done()
+		s.connEnded()
 	}()
 	peer := NewPeer(c.RemoteAddr(), c.LocalAddr())
 	peer.ID = s.accepted.Add(1)
 	if config != nil {
-		s.serveTLS(c, config, peer)
+		tunneled = s.serveTLS(c, config, peer)
 		return
 	}
 	raw, ok := socket.New(c)
 	if !ok {
-		s.serveGeneral(s.peerConn(c, peer, nil))
+		tunneled = s.serveGeneral(s.peerConn(c, peer, nil))
 		return
 	}
 	l := &lane{server: s, nc: c, raw: raw, peer: peer}
@@ -149,31 +152,39 @@ func (s *Server) serveConn(c net.Conn, config *tls.Config) {
 	s.mu.Unlock()
 	if handOver {
 		if err := c.SetReadDeadline(time.Time{}); err == nil {
-			s.serveGeneral(s.peerConn(c, peer, l.handOver))
+			tunneled = s.serveGeneral(s.peerConn(c, peer, l.handOver))
 		}
 	}
+}
+
+// connEnded counts a connection that is over.
+func (s *Server) connEnded() {
+	s.Node.Active.Add(-1)
+	s.conns.Done()
 }
 
 // handshakeTimeout bounds a TLS handshake.
 const handshakeTimeout = 10 * time.Second
 
-func (s *Server) serveTLS(c net.Conn, config *tls.Config, peer Peer) {
+func (s *Server) serveTLS(c net.Conn, config *tls.Config, peer Peer) (tunneled bool) {
 	t := &tlsConn{Conn: tls.Server(c, config), peer: peer, writeTimeout: s.Timeouts.Write}
 	ctx, cancel := context.WithTimeout(context.Background(), handshakeTimeout)
 	err := t.HandshakeContext(ctx)
 	cancel()
 	if err != nil {
-		return // scanners and clients that do not trust us; nothing to tell anyone
+		return false // scanners and clients that do not trust us; nothing to tell anyone
 	}
 	t.peer.TLS, t.peer.SNI = true, t.ConnectionState().ServerName
-	s.serveGeneral(t)
+	return s.serveGeneral(t)
 }
 
 func (s *Server) peerConn(c net.Conn, peer Peer, held []byte) *peerConn {
 	return &peerConn{Conn: c, peer: peer, held: held, writeTimeout: s.Timeouts.Write}
 }
 
-func (s *Server) serveGeneral(c net.Conn) {
+// serveGeneral serves a connection by the general server. It returns true when a
+// tunnel has taken the connection over.
+func (s *Server) serveGeneral(c net.Conn) (tunneled bool) {
 	s.mu.Lock()
 	s.general[c] = pipeline.Now()
 	s.mu.Unlock()
@@ -184,9 +195,24 @@ func (s *Server) serveGeneral(c net.Conn) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		s.Log.Debug("connection ended", "error", err)
 	}
+	switch c := c.(type) {
+	case *peerConn:
+		return c.hijacked
+	case *tlsConn:
+		return c.hijacked
+	}
+	return false
 }
 
 func (s *Server) noteState(c net.Conn, state fasthttp.ConnState) {
+	if state == fasthttp.StateHijacked { // told by the goroutine of serveGeneral
+		switch c := c.(type) {
+		case *peerConn:
+			c.hijacked = true
+		case *tlsConn:
+			c.hijacked = true
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, ok := s.general[c]; !ok {

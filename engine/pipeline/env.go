@@ -103,6 +103,9 @@ type Env struct {
 	ClientBodyTimeout time.Duration
 	// Dial connects to host:port over TCP.
 	Dial func(ctx context.Context, address string) (net.Conn, error)
+	// Destination opens a service that the document need not have, such as one of
+	// its own with another host: for plugins that lead requests elsewhere.
+	Destination func(s *config.Service) (Destination, error)
 
 	holder *Holder
 	shared map[string]any

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"regexp"
 	"strconv"
+	"time"
 
 	"github.com/valyala/fasthttp"
 
@@ -103,11 +104,36 @@ type Exchange struct {
 
 	// Upstream request target, as changed by a Request hook: a path that
 	// replaces the one derived from the match, nil to leave it.
-	// Writer: requesttransformer. Reader: upstream.
+	// Writers: requesttransformer, canary. Reader: upstream, which only reads the bytes.
 	UpstreamPath []byte
 	// UpstreamHost replaces the Host the service would get, nil to leave it.
 	// Writer: requesttransformer. Reader: upstream.
 	UpstreamHost []byte
+
+	// Deadline is the Now() value by which the whole answer must be with the client,
+	// over all attempts; 0 for none. Writer: requesttimeout. Readers: upstream, engine.
+	Deadline int64
+	// StreamIdle takes the place of Deadline for a tunnel or an event stream: how
+	// long it may be silent; 0 leaves the service's read timeout.
+	// Writer: requesttimeout. Readers: upstream, engine.
+	StreamIdle time.Duration
+	// Timeouts replaces those of the service; nil leaves them.
+	// Writer: upstreamtimeout. Reader: upstream.
+	Timeouts *Timeouts
+	// Retry replaces the service's retries; nil leaves them.
+	// Writer: proxyretry. Reader: upstream.
+	Retry *RetryPolicy
+	// Destination takes the request in place of the route's service; nil leaves it.
+	// Writer: canary. Readers: engine, logs.
+	Destination Destination
+
+	// Upgrade is the protocol that the client wants to change to, where the route lets
+	// it; nil for an ordinary request. Writer: serve. Reader: upstream.
+	Upgrade []byte
+	// Tunnel is the service's side of a connection that has changed its protocol: the
+	// answer is a 101, and bytes pass both ways once it is sent. Writer: upstream.
+	// Readers: engine, logs.
+	Tunnel *Tunnel
 
 	// UpstreamURI is the path and query the service was asked for; nil when it
 	// was not. Writer: upstream. Readers: logs.
@@ -150,6 +176,7 @@ type Exchange struct {
 type stagedHeader struct {
 	name       string
 	start, end int
+	more       bool // beside others of that name
 }
 
 // Stage promises a response header before an answer exists, in place of any the
@@ -169,13 +196,21 @@ func (x *Exchange) StageInt(name string, n int64) {
 	x.stage(name, start)
 }
 
+// StageMore is Stage for a header that stands beside those of its name that the
+// answer may have, such as Set-Cookie.
+func (x *Exchange) StageMore(name string, value []byte) {
+	start := len(x.scratch)
+	x.scratch = append(x.scratch, value...)
+	x.staged = append(x.staged, stagedHeader{name, start, len(x.scratch), true})
+}
+
 func (x *Exchange) stage(name string, start int) {
-	h := stagedHeader{name, start, len(x.scratch)}
+	h := stagedHeader{name, start, len(x.scratch), false}
 	if bit := uint64(1) << (len(name) & 63); x.stagedLens&bit == 0 {
 		x.stagedLens |= bit
 	} else {
 		for i := range x.staged {
-			if x.staged[i].name == name {
+			if x.staged[i].name == name && !x.staged[i].more {
 				x.staged[i] = h
 				return
 			}
@@ -190,6 +225,10 @@ func (x *Exchange) ApplyStaged() {
 	h := &x.Ctx.Response.Header
 	for i := range x.staged {
 		s := &x.staged[i]
+		if s.more {
+			h.AddBytesKV(stringBytes(s.name), x.scratch[s.start:s.end])
+			continue
+		}
 		h.SetCanonical(stringBytes(s.name), x.scratch[s.start:s.end])
 	}
 	x.staged, x.stagedLens = x.staged[:0], 0
@@ -201,7 +240,7 @@ func (x *Exchange) Staged(name []byte) bool {
 		return false
 	}
 	for i := range x.staged {
-		if x.staged[i].name == string(name) {
+		if x.staged[i].name == string(name) && !x.staged[i].more {
 			return true
 		}
 	}

@@ -42,6 +42,9 @@ type Spec struct {
 	Name string
 	// Defaults is a Config value with its defaults: what a JSON Schema is made from.
 	Defaults any
+	// StandsIn says that a disabled instance answers in place of a service whose
+	// circuit is open. Its Request hook must answer, and need no body.
+	StandsIn bool
 
 	check func(*config.Plugin) config.Faults
 	build func(*config.Plugin, *Env) (Hooks, error)
@@ -71,6 +74,12 @@ func Define[C any](name string, defaults C, build func(C, *Env) (Hooks, error)) 
 			return build(c, env)
 		},
 	}
+}
+
+// AsStandIn returns s with StandsIn set.
+func (s Spec) AsStandIn() Spec {
+	s.StandsIn = true
+	return s
 }
 
 // Build makes the hooks of one instance. Errors name the instance.

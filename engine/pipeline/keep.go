@@ -63,6 +63,13 @@ type Exposer interface {
 	Expose(w io.Writer)
 }
 
+// Reporter is a kept value that an operator may look at. Report tells what kind of thing
+// it is, which one, and how it is doing, as what marshals to JSON. It may be called
+// concurrently.
+type Reporter interface {
+	Report() (kind, name string, report any)
+}
+
 // Expose writes the metrics of every kept Exposer, in the order of their keys.
 func (k *Keeper) Expose(w io.Writer) {
 	found := map[string]Exposer{}

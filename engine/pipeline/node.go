@@ -25,6 +25,11 @@ type TargetHealth struct {
 	Target   string // as written in the document
 	Address  string // ip:port, or the target where no address is known
 	State    string // healthchecks_off, healthy, unhealthy or dns_error
+	Weight   int
+
+	Circuit     string // closed, open or half_open
+	InFlight    int64  // requests under way, where they are counted
+	Connections int64  // in use and idle
 }
 
 // counterShards is a power of two above the cores a gateway usually gets.

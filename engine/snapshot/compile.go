@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -30,7 +31,10 @@ type compiler struct {
 	opened  map[string]*upstream.Service
 	entity  map[string]*config.Service
 	named   map[string]bool // ids of routes and services that plugins are bound to
-	errs    []error
+	// fallbacks answer while a circuit is open, by the id of a route or service, ""
+	// for everywhere.
+	fallbacks map[string]func(*pipeline.Exchange)
+	errs      []error
 }
 
 // Compile builds the snapshot of env.Document. On error everything it acquired
@@ -44,6 +48,8 @@ func Compile(base pipeline.Env, keeper *pipeline.Keeper, specs *pipeline.Specs) 
 		opened:   map[string]*upstream.Service{},
 		entity:   map[string]*config.Service{},
 		named:    map[string]bool{},
+
+		fallbacks: map[string]func(*pipeline.Exchange){},
 	}
 	c.errorStyle()
 	c.headers()
@@ -55,12 +61,17 @@ func Compile(base pipeline.Env, keeper *pipeline.Keeper, specs *pipeline.Specs) 
 	c.Consumers = pipeline.NewConsumers(base.Document)
 	base.Consumers, base.Errors = c.Consumers, c.Errors
 	c.env = pipeline.NewEnv(base, holder)
-	c.opener = upstream.NewOpener(c.env)
+	opener, err := upstream.NewOpener(c.env)
+	c.fail(err)
+	c.opener = opener
+	c.env.Destination = opener.Destination
 	for _, s := range base.Document.Services {
 		c.entity[s.ID] = s
 	}
 	c.buildPlugins()
+	c.buildFallbacks()
 	c.buildRoutes()
+	c.Fleet = c.opener.Finish()
 	if err := errors.Join(c.errs...); err != nil {
 		return nil, errors.Join(err, c.Release()())
 	}
@@ -180,6 +191,40 @@ func (c *compiler) buildPlugins() {
 	}
 }
 
+// buildFallbacks builds the disabled instances of plugins that stand in for a service:
+// they are what the patterns call "enabled programmatically on circuit open".
+func (c *compiler) buildFallbacks() {
+	for _, p := range c.Document.Plugins {
+		spec, _, ok := c.specs.Lookup(p.Name)
+		if p.Enabled || !ok || !spec.StandsIn || p.Consumer != "" || p.ConsumerGroup != "" {
+			continue
+		}
+		hooks, err := spec.Build(p, c.env)
+		if err != nil {
+			c.fail(err)
+			continue
+		}
+		if hooks.Close != nil {
+			c.closers = append(c.closers, hooks.Close)
+		}
+		key := cmp.Or(p.Route, p.Service)
+		if _, taken := c.fallbacks[key]; !taken && hooks.Request != nil && !hooks.BuffersRequest {
+			c.fallbacks[key] = func(x *pipeline.Exchange) { hooks.Request(x) }
+		}
+	}
+}
+
+// fallback returns what answers for a route while its circuit is open, nil for Kong's
+// own answer: the instance at the route, else at its service, else everywhere.
+func (c *compiler) fallback(route, service string) func(*pipeline.Exchange) {
+	for _, key := range [...]string{route, service, ""} {
+		if f := c.fallbacks[key]; f != nil {
+			return f
+		}
+	}
+	return nil
+}
+
 // buildRoutes compiles every route and the table that finds them.
 func (c *compiler) buildRoutes() {
 	c.nowhere = &Route{Index: -1, Chain: c.chain("", "")}
@@ -191,7 +236,10 @@ func (c *compiler) buildRoutes() {
 			continue // a disabled service has no routes
 		}
 		r := &routes[i]
-		*r = Route{Entity: e, Index: i, ServiceEntity: service, Chain: c.chain(e.ID, e.Service), Refuses: refusal(e)}
+		*r = Route{
+			Entity: e, Index: i, ServiceEntity: service, Chain: c.chain(e.ID, e.Service), Refuses: refusal(e),
+			Upgrades: upgrades(e), TunnelsOnly: tunnelsOnly(e.Protocols),
+		}
 		switch {
 		case service == nil:
 		case service.Builtin:
@@ -199,6 +247,7 @@ func (c *compiler) buildRoutes() {
 		default:
 			r.Service = c.service(service)
 			r.Way = c.opener.Way(e, service)
+			r.Way.Fallback = c.fallback(e.ID, e.Service)
 		}
 		rules = append(rules, ruleOf(e, r))
 	}
@@ -213,7 +262,32 @@ func (c *compiler) buildRoutes() {
 // servesHTTP tells routes of the HTTP listeners from stream routes, which have
 // no listener yet and are warned of when the document is read.
 func servesHTTP(protocols []string) bool {
-	return slices.ContainsFunc(protocols, func(p string) bool { return p == "http" || p == "https" || p == "grpc" || p == "grpcs" })
+	return slices.ContainsFunc(protocols, func(p string) bool {
+		return p == "http" || p == "https" || p == "grpc" || p == "grpcs" || p == "ws" || p == "wss"
+	})
+}
+
+// tunnelsOnly reports whether a route takes nothing but WebSocket handshakes.
+func tunnelsOnly(protocols []string) bool {
+	return !slices.ContainsFunc(protocols, func(p string) bool { return p != "ws" && p != "wss" })
+}
+
+// upgrades returns the protocols beside WebSocket that a route lets clients change to:
+// those that it names in a condition on the Upgrade header. HTTP/2 is never one: what
+// passed through such a tunnel would escape every rule of the gateway.
+func upgrades(e *config.Route) []string {
+	var allowed []string
+	for name, values := range e.Headers {
+		if !strings.EqualFold(name, "upgrade") {
+			continue
+		}
+		for _, v := range values {
+			if v = strings.ToLower(v); v != "websocket" && !strings.HasPrefix(v, "h2") && !strings.HasPrefix(v, "http/") && !strings.HasPrefix(v, "tls/") {
+				allowed = append(allowed, v)
+			}
+		}
+	}
+	return allowed
 }
 
 func ruleOf(e *config.Route, r *Route) router.Rule[*Route] {
@@ -231,7 +305,8 @@ func ruleOf(e *config.Route, r *Route) router.Rule[*Route] {
 
 // refusal is what a route that only speaks https answers to a plain request.
 func refusal(e *config.Route) *Refusal {
-	if slices.Contains(e.Protocols, "http") || !slices.Contains(e.Protocols, "https") {
+	secure := slices.Contains(e.Protocols, "https") || slices.Contains(e.Protocols, "wss")
+	if slices.Contains(e.Protocols, "http") || slices.Contains(e.Protocols, "ws") || !secure {
 		return nil
 	}
 	if e.HTTPSRedirectStatusCode != http.StatusUpgradeRequired {

@@ -33,6 +33,8 @@ type Snapshot struct {
 	BodyMax int64
 	// Certificates finds the certificate for a server name.
 	Certificates *Certificates
+	// Fleet is what the services lead to.
+	Fleet *upstream.Fleet
 
 	table   *router.Table[*Route]
 	nowhere *Route // answers when no route matches
@@ -50,6 +52,11 @@ type Route struct {
 	Way           upstream.Way
 	// Internal answers in place of a service: the gateway's own metrics and status.
 	Internal func(*fasthttp.RequestCtx)
+
+	// Upgrades are the protocols beside WebSocket that a client may change to, in
+	// lower case. TunnelsOnly says that the route takes only WebSocket handshakes.
+	Upgrades    []string
+	TunnelsOnly bool
 
 	// Refuses is the answer to a request that reached the route without TLS
 	// though it only speaks https; nil when plain requests are fine.

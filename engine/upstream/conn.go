@@ -2,11 +2,14 @@ package upstream
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/tls"
 	"net"
 	"os"
 	"sync"
 	"time"
+
+	"github.com/valyala/fasthttp"
 
 	"github.com/sluice-gateway/sluice/engine/pipeline"
 	"github.com/sluice-gateway/sluice/engine/socket"
@@ -31,10 +34,12 @@ type conn struct {
 	pool     *pool
 	br       *bufio.Reader // held while a response is read
 
-	created  int64 // Now()
+	ended    bool
 	idleFrom int64 // Now() when it was given back
 	requests int
 	reused   bool
+
+	writeTimeout time.Duration // of the current exchange
 
 	// Deadlines armed on nc, as Now() values; see arm.
 	armed int64
@@ -47,6 +52,7 @@ type conn struct {
 	phase    phase
 	err      error
 	last     error // what ended the last read
+	sent     bool  // the socket took any byte of the current request
 	received bool  // any byte of the current response
 	bodyDone bool  // the whole request was sent: the connection may be used again
 	suspect  bool  // the last answer had no body: look before using it again
@@ -68,7 +74,7 @@ const (
 )
 
 func newConn(nc net.Conn, p *pool) *conn {
-	c := &conn{nc: nc, pool: p, created: pipeline.Now()}
+	c := &conn{nc: nc, pool: p}
 	c.raw, c.hasRaw = socket.New(nc)
 	c.step = c.advance
 	c.look = c.peek
@@ -97,7 +103,7 @@ func (b *sendBuffer) giveBack() {
 func (c *conn) start(b *sendBuffer) {
 	c.out, c.buffer = b.b, b
 	c.phase = phaseSend
-	c.received, c.bodyDone = false, true // exchange says otherwise for a body that follows
+	c.sent, c.received, c.bodyDone = false, false, true // sendStream says otherwise for a body that follows
 	c.last = nil
 	c.requests++
 }
@@ -124,7 +130,7 @@ func (c *conn) await() error {
 	}
 	if err == nil && c.phase == phaseSlow {
 		// Slow path: the socket's buffer is full. Send the rest waiting.
-		if err = c.flush(c.pool.writeTimeout); err != nil {
+		if err = c.flush(c.writeTimeout); err != nil {
 			err = writeError{err}
 		}
 	}
@@ -148,7 +154,8 @@ func (c *conn) write(b []byte, timeout time.Duration) error {
 	if err := c.nc.SetWriteDeadline(time.Now().Add(timeout)); err != nil {
 		return err
 	}
-	_, err := c.nc.Write(b)
+	n, err := c.nc.Write(b)
+	c.sent = c.sent || n > 0
 	return err
 }
 
@@ -181,7 +188,7 @@ func (c *conn) peek(fd uintptr) { c.arrived = socket.Peek(fd) != socket.ErrAgain
 func (c *conn) read(p []byte) (int, error) {
 	if !c.hasRaw {
 		if c.phase == phaseSend { // TLS
-			if err := c.flush(c.pool.writeTimeout); err != nil {
+			if err := c.flush(c.writeTimeout); err != nil {
 				return 0, writeError{err}
 			}
 		}
@@ -217,6 +224,7 @@ func (c *conn) advance(fd uintptr) bool {
 func (c *conn) send(fd uintptr) bool {
 	n, err := socket.Send(fd, c.out)
 	c.out = c.out[n:]
+	c.sent = c.sent || n > 0
 	switch err {
 	case nil:
 		c.dropOut()
@@ -236,15 +244,18 @@ type writeError struct{ error }
 func (e writeError) Unwrap() error { return e.error }
 
 // arm makes reads fail between timeout and an eighth more (at most a second
-// more) from now. Deadlines cost a lock and a timer each, so one that is far
-// enough stays.
-func (c *conn) arm(now int64, timeout time.Duration) error {
-	slack := min(timeout/8, time.Second)
-	if c.armed >= now+int64(timeout) && c.armed <= now+int64(timeout+slack) {
+// more) from now, or at until if that is earlier and not 0. Deadlines cost a lock and
+// a timer each, so one that is far enough stays.
+func (c *conn) arm(now int64, timeout time.Duration, until int64) error {
+	by, slack := now+int64(timeout), int64(min(timeout/8, time.Second))
+	if until != 0 && until < by+slack {
+		by, slack = min(by, until), max(0, until-by)
+	}
+	if c.armed >= by && c.armed <= by+slack {
 		return nil
 	}
-	c.armed = now + int64(timeout+slack)
-	return c.nc.SetReadDeadline(time.Now().Add(timeout + slack))
+	c.armed = by + slack
+	return c.nc.SetReadDeadline(time.Now().Add(time.Duration(c.armed - now)))
 }
 
 // reader returns the buffered reader of the response.
@@ -274,17 +285,48 @@ func (c *conn) release(now int64) {
 	}
 }
 
-// close ends the connection.
+// waste gives c back for reuse without its answer, whose header was read into resp, if
+// what is left of that is at hand; else it closes it.
+func (c *conn) waste(resp *fasthttp.Response) {
+	h := &resp.Header
+	length := h.ContentLength()
+	if !h.ConnectionClose() && c.bodyDone && length >= 0 && c.br != nil && length <= c.br.Buffered() {
+		if _, err := c.br.Discard(length); err == nil {
+			c.release(pipeline.Now())
+			return
+		}
+	}
+	c.close()
+}
+
+// take hands the connection over to whoever reads and writes it from now on, with the
+// bytes that have been read from it beyond the answer. The connection counts as open
+// until closed is called.
+func (c *conn) take() (nc net.Conn, pending []byte) {
+	if c.br != nil && c.br.Buffered() > 0 {
+		b, _ := c.br.Peek(c.br.Buffered()) // what is buffered can be had
+		pending = bytes.Clone(b)
+	}
+	c.dropReader()
+	c.dropOut()
+	return c.nc, pending
+}
+
+// close ends the connection. Later calls do nothing.
 func (c *conn) close() {
+	if c.ended {
+		return
+	}
+	c.ended = true
 	c.dropReader()
 	c.dropOut()
 	_ = c.nc.Close() // nothing is lost: the exchange is over or has failed
-	c.pool.closed()
+	c.pool.address.closed()
 }
 
 // fault classifies an error of this exchange.
 func (c *conn) fault(err error) fault {
-	f := fault{sent: true, err: err}
+	f := fault{sent: c.sent, err: err}
 	_, writing := err.(writeError)
 	timeout := isTimeout(err) || err == os.ErrDeadlineExceeded
 	switch {
@@ -292,6 +334,8 @@ func (c *conn) fault(err error) fault {
 		f.kind = KindWriteTime
 	case timeout:
 		f.kind = KindReadTime
+	case !c.hasRaw && refusedByTLS(err):
+		f.kind = KindTLS // as TLS 1.3 does with a client certificate: after the handshake
 	default:
 		f.kind = KindClosed
 		// A kept connection that ends before a byte of the answer was closed by

@@ -31,12 +31,19 @@ const (
 	KindNoTarget          // no target to pick
 	KindClientBody        // the client's body broke off or was malformed
 	KindClientTooBig      // the client's body passed client_max_body_size
+	KindDeadline          // the time for the whole request passed
+	KindStatus            // the status is one to try again at another target
+	KindUpgrade           // 101 that was not asked for, or for another protocol
+	KindFull              // every target, or the service, is at its limit
+	KindOpen              // the circuit is open
+	KindNoneLeft          // no target to pick for another attempt
 	kindCount
 )
 
 var kindNames = [kindCount]string{
 	"none", "connect", "connect_timeout", "tls", "resolve", "write_timeout", "read_timeout",
 	"closed", "malformed", "too_large", "no_target", "client_body", "client_body_too_large",
+	"deadline", "status", "upgrade", "full", "circuit_open", "none_left",
 }
 
 // String returns the kind as it appears in metrics.
@@ -59,19 +66,34 @@ var (
 	replyBad      = pipeline.NewFault(502, "An invalid response was received from the upstream server")
 	replyTimeout  = pipeline.NewFault(504, "The upstream server is timing out")
 	replyNoTarget = pipeline.NewReply(503, "failure to get a peer from the ring-balancer")
+	replyNoneLeft = pipeline.NewReply(503, replyNoneLeftText)
 	replyResolve  = pipeline.NewReply(503, "name resolution failed")
 	replyBody     = pipeline.NewFault(400, "Bad request")
 	replyTooBig   = pipeline.NewFault(413, "Payload too large")
 )
 
+const replyNoneLeftText = "The upstream server is currently unavailable"
+
+// timeoutReplies say which limit passed, beside Kong's body.
+var timeoutReplies = func() (replies [kindCount]*pipeline.Reply) {
+	for kind, name := range map[Kind]string{
+		KindConnectTime: "connect_timeout", KindWriteTime: "write_timeout", KindReadTime: "read_timeout", KindDeadline: "request-timeout",
+	} {
+		replies[kind] = replyTimeout.With("X-Upstream-Timeout", name)
+	}
+	return replies
+}()
+
 // reply returns what the client sees of a fault. This is the only place where
 // a fault becomes a status.
 func (k Kind) reply() *pipeline.Reply {
 	switch k {
-	case KindConnectTime, KindWriteTime, KindReadTime:
-		return replyTimeout
+	case KindConnectTime, KindWriteTime, KindReadTime, KindDeadline:
+		return timeoutReplies[k]
 	case KindNoTarget:
 		return replyNoTarget
+	case KindFull, KindOpen, KindNoneLeft:
+		return replyNoneLeft
 	case KindResolve:
 		return replyResolve
 	case KindClientBody:
@@ -103,6 +125,12 @@ func isTimeout(err error) bool {
 	}
 	var ne net.Error
 	return errors.As(err, &ne) && ne.Timeout()
+}
+
+// refusedByTLS reports whether err is an alert of the other side's TLS.
+func refusedByTLS(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "remote error" // as crypto/tls has it, in lack of a type
 }
 
 // brokenByPeer reports whether err says that the other side went away.

@@ -1,8 +1,8 @@
 package upstream
 
 import (
-	"crypto/tls"
-	"crypto/x509"
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -11,7 +11,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/goccy/go-json"
+
 	"github.com/sluice-gateway/sluice/engine/config"
+	"github.com/sluice-gateway/sluice/engine/dns"
 	"github.com/sluice-gateway/sluice/engine/pipeline"
 	"github.com/sluice-gateway/sluice/lb"
 )
@@ -19,27 +22,35 @@ import (
 // forever stands for "no limit" where a duration is needed.
 const forever = 100 * 365 * 24 * time.Hour
 
-// Opener opens the services of one snapshot.
+// Opener opens the services of one snapshot. For one goroutine.
 type Opener struct {
 	env       *pipeline.Env
-	faults    *Faults
+	meters    *meters
+	resolver  *dns.Resolver // nil where names are dialed as they are
+	dial      func(ctx context.Context, address string) (net.Conn, error)
 	upstreams map[string]*config.Upstream // by name
+	byID      map[string]*config.Upstream
 	targets   map[string][]*config.Target // by upstream id
 	certs     map[string]*config.Certificate
 	cas       map[string]*config.CACertificate
+	groups    map[string]*group // by key
 	requestID bool
+
+	fleet *Fleet
 }
 
-// NewOpener returns an Opener over env.Document.
-func NewOpener(env *pipeline.Env) *Opener {
+// NewOpener returns an Opener over env.Document. With env.Dial names are dialed as
+// they are; without it they are resolved as the document's gateway block says.
+func NewOpener(env *pipeline.Env) (*Opener, error) {
 	d := env.Document
 	o := &Opener{
-		env: env, faults: NewFaults(env.Metrics),
-		upstreams: map[string]*config.Upstream{}, targets: map[string][]*config.Target{},
+		env: env, meters: newMeters(env.Metrics), dial: env.Dial,
+		upstreams: map[string]*config.Upstream{}, byID: map[string]*config.Upstream{}, targets: map[string][]*config.Target{},
 		certs: map[string]*config.Certificate{}, cas: map[string]*config.CACertificate{},
+		groups: map[string]*group{}, fleet: &Fleet{},
 	}
 	for _, u := range d.Upstreams {
-		o.upstreams[u.Name] = u
+		o.upstreams[u.Name], o.byID[u.ID] = u, u
 	}
 	for _, t := range d.Targets {
 		o.targets[t.Upstream] = append(o.targets[t.Upstream], t)
@@ -53,11 +64,46 @@ func NewOpener(env *pipeline.Env) *Opener {
 	for _, h := range d.Gateway.HeadersUpstream {
 		o.requestID = o.requestID || h == "X-Kong-Request-Id"
 	}
-	return o
+	if o.dial != nil {
+		return o, nil
+	}
+	var dialer net.Dialer
+	o.dial = func(ctx context.Context, address string) (net.Conn, error) {
+		return dialer.DialContext(ctx, "tcp", address)
+	}
+	var err error
+	o.resolver, err = openResolver(env)
+	return o, err
+}
+
+// openResolver returns the resolver for the dns_ properties of the gateway block.
+func openResolver(env *pipeline.Env) (*dns.Resolver, error) {
+	g := &env.Document.Gateway
+	s := dns.Settings{
+		Servers: g.DNSResolver, HostsFile: g.DNSHostsfile, Order: g.DNSOrder, SRVOnlyForServiceNames: g.NewDNSClient,
+		Timeout:  milliseconds(g.DNSTimeout),
+		StaleTTL: time.Duration(seconds(g.DNSStaleTTL)), NotFoundTTL: time.Duration(seconds(g.DNSNotFoundTTL)),
+		ErrorTTL: time.Duration(seconds(g.DNSErrorTTL)), CacheSize: g.DNSCacheSize, NoSync: g.DNSNoSync, Log: env.Log,
+	}
+	if g.DNSValidTTL != nil {
+		s.ValidTTL = time.Duration(seconds(*g.DNSValidTTL))
+	}
+	key := fmt.Sprintf("dns %q %q %q %t %s %s %s %s %s %d %t", s.Servers, s.HostsFile, s.Order, s.SRVOnlyForServiceNames,
+		s.Timeout, s.StaleTTL, s.NotFoundTTL, s.ErrorTTL, s.ValidTTL, s.CacheSize, s.NoSync)
+	kept, err := pipeline.Keep(env, key, func() (*names, error) {
+		r, err := dns.Open(s)
+		return &names{r}, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("gateway: dns: %w", err)
+	}
+	return kept.Resolver, nil
 }
 
 // Way returns how r shapes the requests that go to e.
-func (o *Opener) Way(r *config.Route, e *config.Service) Way {
+func (o *Opener) Way(r *config.Route, e *config.Service) Way { return o.newWay(r, e) }
+
+func (o *Opener) newWay(r *config.Route, e *config.Service) Way {
 	return Way{
 		rule: pathRule{
 			service: e.Path, strip: r.StripPath,
@@ -69,50 +115,168 @@ func (o *Opener) Way(r *config.Route, e *config.Service) Way {
 	}
 }
 
-// Service opens e. Its connection pools are kept across snapshots as long as
-// their settings stay the same.
+// Service opens e. Connections, health and counts are kept across snapshots.
 func (o *Opener) Service(e *config.Service) (*Service, error) {
 	s := &Service{
-		attempts:     1 + e.Retries,
-		writeTimeout: milliseconds(e.WriteTimeout),
-		readTimeout:  milliseconds(e.ReadTimeout),
-		bodyMax:      int64(o.env.Document.Gateway.ClientMaxBodySize),
-		faults:       o.faults,
-
+		retries: e.Retries, secure: secure(e.Protocol), meters: o.meters,
+		timeouts: pipeline.Timeouts{
+			Connect: milliseconds(e.ConnectTimeout), Write: milliseconds(e.WriteTimeout), Read: milliseconds(e.ReadTimeout),
+		},
+		bodyMax:       int64(o.env.Document.Gateway.ClientMaxBodySize),
 		clientTimeout: o.env.ClientBodyTimeout,
 	}
-	settings, err := o.poolSettings(e)
+	var err, gerr error
+	u := o.upstreams[e.Host]
+	if s.transport, err = o.transport(e, u); err == nil {
+		if u == nil {
+			s.group, err = o.plain(e)
+		} else {
+			s.group, err = o.balanced(u)
+		}
+	}
+	if e.CircuitBreaker.Enabled() || e.Limits.Requests > 0 {
+		var kept *guarded
+		kept, gerr = pipeline.Keep(o.env, "service guard "+e.ID+" "+net.JoinHostPort(e.Host, strconv.Itoa(e.Port)), func() (*guarded, error) { return &guarded{}, nil })
+		s.guard = newGuard(e, kept)
+		o.fleet.guards = append(o.fleet.guards, namedGuard{cmp.Or(e.Name, e.ID), s.guard})
+	}
+	return s, errors.Join(err, gerr)
+}
+
+// Destination opens e for a plugin that leads requests elsewhere.
+func (o *Opener) Destination(e *config.Service) (pipeline.Destination, error) {
+	s, err := o.Service(e)
+	return &destination{service: s, entity: e, opener: o.newWay}, err
+}
+
+// destination is a service that routes do not lead to by themselves.
+type destination struct {
+	service *Service
+	entity  *config.Service
+	opener  func(*config.Route, *config.Service) Way
+}
+
+// Forward implements pipeline.Destination.
+func (d *destination) Forward(x *pipeline.Exchange) {
+	k := calls.Get().(*call)
+	k.own = d.opener(x.Route, d.entity)
+	d.service.forward(k, x, &k.own)
+}
+
+// Healthy implements pipeline.Destination.
+func (d *destination) Healthy() bool { return d.service.Healthy() }
+
+// plain opens the group of a service whose host is no upstream.
+func (o *Opener) plain(e *config.Service) (*group, error) {
+	text := net.JoinHostPort(e.Host, strconv.Itoa(e.Port))
+	m, err := newMember(nil, text, 1)
 	if err != nil {
 		return nil, err
 	}
-	var weights []int
-	add := func(address, host string, weight int) error {
-		settings.address = address
-		t := target{address: address, host: []byte(host)}
-		t.pool, err = o.pool(settings)
-		s.targets = append(s.targets, t)
-		weights = append(weights, weight)
-		return err
+	return o.group("host "+text, nil, text, []*member{m}, nil)
+}
+
+// balanced opens the group of an upstream, and of those that stand in for it.
+func (o *Opener) balanced(u *config.Upstream) (*group, error) {
+	key, err := json.Marshal(u)
+	if err != nil {
+		return nil, err
 	}
-	u := o.upstreams[e.Host]
+	var next *group
+	if u.Failover != "" && o.byID[u.Failover] != nil {
+		if next, err = o.balanced(o.byID[u.Failover]); err != nil {
+			return nil, err
+		}
+		key = append(append(key, " then "...), next.key...)
+	}
+	var members []*member
+	for _, t := range o.targets[u.ID] {
+		m, merr := newMember(t, t.Target, t.Weight)
+		if merr != nil {
+			err = errors.Join(err, merr)
+			continue
+		}
+		members = append(members, m)
+		key = fmt.Appendf(key, " %s=%d", t.Target, t.Weight)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return o.group("upstream "+string(key), u, u.Name, members, next)
+}
+
+// group opens a group once a snapshot, and keeps it as long as its settings stay.
+func (o *Opener) group(key string, u *config.Upstream, name string, members []*member, next *group) (*group, error) {
+	if o.resolver != nil {
+		key += fmt.Sprintf(" dns=%p", o.resolver)
+	}
+	var tlsKey strings.Builder
+	probeTLS, err := o.probeTLS(u, &tlsKey)
+	if err != nil {
+		return nil, err
+	}
+	key += tlsKey.String()
+	if g := o.groups[key]; g != nil {
+		return g, nil
+	}
+	kind := "host "
+	if u != nil {
+		kind = "upstream "
+	}
+	r, err := pipeline.Keep(o.env, "upstream roster "+kind+name, func() (*roster, error) { return newRoster(name), nil })
+	if err != nil {
+		return nil, err
+	}
+	g, err := pipeline.Keep(o.env, "upstream group "+key, func() (*group, error) {
+		g := &group{
+			key: key, name: name, entity: u, roster: r, next: next, resolver: o.resolver, rules: newHealthRules(u),
+			meters: o.meters, log: o.env.Log,
+		}
+		g.shape()
+		g.prober = newProber(g, o.dial, probeTLS)
+		g.open(members)
+		return g, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	o.groups[key] = g
+	o.fleet.groups = append(o.fleet.groups, g)
+	return g, nil
+}
+
+// shape works out what the settings of the upstream ask of a request.
+func (g *group) shape() {
+	u := g.entity
 	if u == nil {
-		address := net.JoinHostPort(e.Host, strconv.Itoa(e.Port))
-		err = add(address, hostField(e.Host, strconv.Itoa(e.Port), e.Protocol), 1)
-	} else {
-		for _, t := range o.targets[u.ID] {
-			host, port, serr := net.SplitHostPort(t.Target)
-			if serr != nil {
-				return nil, fmt.Errorf("target %q: %w", t.Target, serr)
-			}
-			field := u.HostHeader
-			if field == "" {
-				field = hostField(host, port, e.Protocol)
-			}
-			err = errors.Join(err, add(t.Target, field, t.Weight))
+		return
+	}
+	g.limits = limitsOf(u)
+	if u.HostHeader != "" {
+		g.hostHeader = []byte(u.HostHeader)
+	}
+	ring := u.Algorithm == "consistent-hashing"
+	if ring {
+		g.hash, g.hashKey = newHasher(u), lb.Hash
+		if u.HashRing == "nginx" {
+			g.hashKey = lb.NginxHash
 		}
 	}
-	s.balancer = lb.NewRoundRobin(weights)
-	return s, err
+	g.timed = u.Algorithm == "latency"
+	g.counted = g.timed || u.Algorithm == "least-connections" || ring && u.HashBalanceFactor > 0 || g.limits.targetRequests > 0
+}
+
+// settleMax bounds how long a configuration waits for the first answers of DNS before
+// it goes live. Names without an answer then are followed on.
+const settleMax = 2 * time.Second
+
+// Finish waits for names to be resolved and returns what was opened.
+func (o *Opener) Finish() *Fleet {
+	until := time.Now().Add(settleMax)
+	for _, g := range o.fleet.groups {
+		g.wait(time.Until(until))
+	}
+	return o.fleet
 }
 
 // hostField returns the Host field for a target: the port only if it is not the
@@ -135,94 +299,27 @@ func secure(protocol string) bool {
 	return false
 }
 
-func (o *Opener) poolSettings(e *config.Service) (poolSettings, error) {
+// transport returns how connections to e are made.
+func (o *Opener) transport(e *config.Service, u *config.Upstream) (*transport, error) {
 	g := &o.env.Document.Gateway
-	p := poolSettings{
-		idleMax:        g.UpstreamKeepalivePoolSize,
-		idleTimeout:    time.Duration(g.UpstreamKeepaliveIdleTimeout) * time.Second,
-		requestsMax:    g.UpstreamKeepaliveMaxRequests,
-		connectTimeout: milliseconds(e.ConnectTimeout),
-		writeTimeout:   milliseconds(e.WriteTimeout),
-		dialTCP:        o.env.Dial,
+	t := transportSettings{
+		idleMax:     g.UpstreamKeepalivePoolSize,
+		idleTimeout: time.Duration(g.UpstreamKeepaliveIdleTimeout) * time.Second,
+		requestsMax: g.UpstreamKeepaliveMaxRequests,
+		dial:        o.dial,
 	}
-	if p.idleTimeout == 0 {
-		p.idleTimeout = forever
+	if t.idleTimeout == 0 {
+		t.idleTimeout = forever
 	}
-	if !secure(e.Protocol) {
-		return p, nil
-	}
-	var err error
-	p.tls, p.tlsKey, err = o.tlsConfig(e)
-	return p, err
-}
-
-// tlsConfig returns how e is spoken to by TLS. As in Kong, its certificate is
-// verified only where tls_verify or tls_certificate_verify says so.
-func (o *Opener) tlsConfig(e *config.Service) (*tls.Config, string, error) {
-	verify := o.env.Document.Gateway.TLSCertificateVerify
-	if e.TLSVerify != nil {
-		verify = *e.TLSVerify
-	}
-	c := &tls.Config{
-		ServerName:         e.Host,
-		MinVersion:         tls.VersionTLS12,
-		InsecureSkipVerify: !verify, //nolint:gosec // Kong's default, stated in the manual.
-		ClientSessionCache: tls.NewLRUClientSessionCache(0),
-	}
-	if net.ParseIP(e.Host) != nil && !verify {
-		c.ServerName = ""
-	}
-	var key strings.Builder
-	fmt.Fprintf(&key, "%s/%t", c.ServerName, verify)
-	for _, id := range e.CACertificates {
-		ca := o.cas[id]
-		if ca == nil {
-			return nil, "", fmt.Errorf("ca_certificates: no CA certificate with id %q", id)
-		}
-		if c.RootCAs == nil {
-			c.RootCAs = x509.NewCertPool()
-		}
-		if !c.RootCAs.AppendCertsFromPEM([]byte(ca.Cert)) {
-			return nil, "", fmt.Errorf("ca_certificates: %q holds no certificate", id)
-		}
-		key.WriteString("/ca:" + ca.ID + ca.CertDigest)
-	}
-	if e.ClientCertificate != "" {
-		cert := o.certs[e.ClientCertificate]
-		if cert == nil {
-			return nil, "", fmt.Errorf("client_certificate: no certificate with id %q", e.ClientCertificate)
-		}
-		pair, err := tls.X509KeyPair([]byte(cert.Cert), []byte(cert.Key))
-		if err != nil {
-			return nil, "", fmt.Errorf("client_certificate %q: %w", e.ClientCertificate, err)
-		}
-		c.Certificates = []tls.Certificate{pair}
-		key.WriteString("/cert:" + cert.ID + string(pair.Leaf.Signature))
-	}
-	return c, key.String(), nil
-}
-
-func (o *Opener) pool(s poolSettings) (*pool, error) {
-	key := fmt.Sprintf("upstream pool %s tls=%q idle=%d/%s requests=%d connect=%s write=%s",
-		s.address, s.tlsKey, s.idleMax, s.idleTimeout, s.requestsMax, s.connectTimeout, s.writeTimeout)
-	return pipeline.Keep(o.env, key, func() (*pool, error) { return newPool(s), nil })
-}
-
-// Targets yields what is known of the targets of every upstream of d.
-// No health is checked yet.
-func Targets(d *config.Document) func(yield func(pipeline.TargetHealth) bool) {
-	names := map[string]string{}
-	for _, u := range d.Upstreams {
-		names[u.ID] = u.Name
-	}
-	return func(yield func(pipeline.TargetHealth) bool) {
-		for _, t := range d.Targets {
-			h := pipeline.TargetHealth{Upstream: names[t.Upstream], Target: t.Target, Address: t.Target, State: "healthchecks_off"}
-			if !yield(h) {
-				return
-			}
+	var tlsKey strings.Builder
+	if secure(e.Protocol) {
+		var err error
+		if t.tls, err = o.serviceTLS(e, u, &tlsKey); err != nil {
+			return nil, err
 		}
 	}
+	key := fmt.Sprintf("upstream transport tls=%q idle=%d/%s requests=%d", tlsKey.String(), t.idleMax, t.idleTimeout, t.requestsMax)
+	return pipeline.Keep(o.env, key, func() (*transport, error) { return newTransport(t), nil })
 }
 
 func milliseconds(n int) time.Duration { return time.Duration(n) * time.Millisecond }

@@ -34,9 +34,10 @@ type headWriter struct {
 	visit             func(key, value []byte) bool // w.field, bound once
 }
 
-// append appends the head of x's request for t to dst, without the empty line
-// that ends it: framing fields follow.
-func (w *headWriter) append(dst []byte, x *pipeline.Exchange, way *Way, t *target) []byte {
+// append appends the head of x's request to dst, without the empty line that ends it:
+// framing fields follow. host is the Host field unless a route or a plugin says
+// otherwise.
+func (w *headWriter) append(dst []byte, x *pipeline.Exchange, way *Way, host []byte) []byte {
 	w.x, w.seen, w.forwardedFor, w.via = x, 0, w.forwardedFor[:0], w.via[:0]
 	h := &x.Ctx.Request.Header
 	dst = append(dst, h.Method()...)
@@ -55,9 +56,13 @@ func (w *headWriter) append(dst []byte, x *pipeline.Exchange, way *Way, t *targe
 	case way.preserveHost && len(h.Host()) > 0: // HTTP/1.0 may have none
 		dst = append(dst, h.Host()...)
 	default:
-		dst = append(dst, t.host...)
+		dst = append(dst, host...)
 	}
-	dst = append(dst, "\r\nConnection: keep-alive\r\n"...)
+	if x.Upgrade == nil {
+		dst = append(dst, "\r\nConnection: keep-alive\r\n"...)
+	} else {
+		dst = append(append(append(dst, "\r\nConnection: keep-alive, Upgrade\r\nUpgrade: "...), x.Upgrade...), '\r', '\n')
+	}
 	w.dst = dst
 	h.All()(w.visit)
 	w.forwarding(way)
@@ -88,9 +93,13 @@ func (w *headWriter) appendEscaped(dst, path []byte) []byte {
 // Keys come in canonical form.
 func (w *headWriter) field(key, value []byte) bool {
 	switch string(key) {
-	case "Host", "Connection", "Keep-Alive", "Proxy-Connection", "Proxy", "Transfer-Encoding", "Trailer",
+	case "Host", "Connection", "Keep-Alive", "Proxy-Connection", "Proxy", "Transfer-Encoding",
 		"Upgrade", "Http2-Settings", "Expect", "Content-Length", "X-Real-Ip", "X-Kong-Request-Id":
 		return true
+	case "Trailer": // may follow the chunks of a streamed body, and nothing else
+		if !w.x.Ctx.Request.IsBodyStream() || w.x.Ctx.Request.Header.ContentLength() >= 0 {
+			return true
+		}
 	case "Te":
 		if string(value) != "trailers" {
 			return true

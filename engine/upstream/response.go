@@ -10,15 +10,20 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/sluice-gateway/sluice/engine/pipeline"
+	"github.com/sluice-gateway/sluice/lb"
 )
 
 // interimMax bounds the 1xx responses one answer may be preceded by.
 const interimMax = 16
 
-var errNotHTTP = errors.New("not a response that may be passed on")
+var (
+	errNotHTTP = errors.New("not a response that may be passed on")
+	errUpgrade = errors.New("a change of protocol that was not asked for")
+)
 
-// readHead reads the header of the final response into resp.
-func readHead(c *conn, resp *fasthttp.Response) error {
+// readHead reads the header of the final response into resp: 101 is one where the
+// request asked for it.
+func readHead(c *conn, resp *fasthttp.Response, upgrades bool) error {
 	br := c.reader()
 	for range interimMax {
 		if err := resp.Header.Read(br); err != nil {
@@ -28,8 +33,12 @@ func readHead(c *conn, resp *fasthttp.Response) error {
 		switch {
 		case status >= 200:
 			return nil
-		case status == fasthttp.StatusSwitchingProtocols || status < 100:
-			return errNotHTTP // nothing was asked to be upgraded
+		case status == fasthttp.StatusSwitchingProtocols && upgrades:
+			return nil
+		case status == fasthttp.StatusSwitchingProtocols:
+			return errUpgrade
+		case status < 100:
+			return errNotHTTP
 		}
 		pipeline.ClearResponse(resp)
 	}
@@ -48,6 +57,7 @@ type body struct {
 	c       *conn
 	br      *bufio.Reader
 	timeout time.Duration
+	until   int64 // Now() at which the whole answer is overdue, 0 for never
 	// left counts the bytes of the body, or of the chunk being read, to come;
 	// -1: up to the end of the connection.
 	left    int64
@@ -55,17 +65,38 @@ type body struct {
 	started bool // a chunk has been read: its CRLF is due
 	done    bool
 	reuse   bool
+
+	trailers *fasthttp.ResponseHeader // where trailer fields go, nil to drop them
+	lease    lease                    // ends with the body
+	sender   *sender                  // of the request's body, nil if that was sent before
+	broken   func()                   // told when the service breaks the body off
 }
 
 var errBroken = errors.New("the service broke off its response")
 
 // Read implements io.Reader.
 func (b *body) Read(p []byte) (int, error) {
+	n, err := b.read(p)
+	if err != nil && err != io.EOF && !b.done && b.broken != nil {
+		b.broken()
+		b.broken = nil
+	}
+	return n, err
+}
+
+func (b *body) read(p []byte) (int, error) {
 	if b.done {
 		return 0, io.EOF
 	}
-	if err := b.c.arm(pipeline.Now(), b.timeout); err != nil {
+	if b.sender != nil {
+		b.sender.release()
+	}
+	if err := b.c.arm(pipeline.Now(), b.timeout, b.until); err != nil {
 		return 0, err
+	}
+	if b.sender != nil && b.sender.gone.Load() {
+		b.broken = nil // the client has
+		return 0, errBroken
 	}
 	if b.chunked && b.left == 0 {
 		if err := b.nextChunk(); err != nil {
@@ -110,10 +141,21 @@ func (b *body) nextChunk() error {
 	if b.left = size; size > 0 {
 		return nil
 	}
-	if err := skipTrailer(b.br); err != nil {
+	if err := b.readTrailer(); err != nil {
 		return err
 	}
 	b.finish()
+	return nil
+}
+
+// readTrailer reads what follows the last chunk.
+func (b *body) readTrailer() error {
+	if b.trailers == nil {
+		return skipTrailer(b.br)
+	}
+	if err := b.trailers.ReadTrailer(b.br); err != nil {
+		return errors.Join(errNotHTTP, err)
+	}
 	return nil
 }
 
@@ -132,6 +174,10 @@ func (b *body) expectCRLF() error {
 // finish gives the connection back.
 func (b *body) finish() {
 	b.done = true
+	if b.sender != nil {
+		b.reuse = b.sender.stop().kind == kindNone && b.sender.complete && b.reuse
+	}
+	b.lease.end()
 	if b.reuse {
 		b.c.release(pipeline.Now())
 	} else {
@@ -152,6 +198,10 @@ func (b *body) Detach() io.Reader {
 func (b *body) Close() error {
 	if !b.done {
 		b.done = true
+		if b.sender != nil {
+			_ = b.sender.stop() // the connection ends, whatever it was
+		}
+		b.lease.end()
 		b.c.close()
 	}
 	return nil
@@ -200,8 +250,8 @@ func hexDigit(c byte) (int64, bool) {
 	return 0, false
 }
 
-// skipTrailer reads the trailer section and its empty line. Trailer fields are
-// not passed on yet, which RFC 9110 section 6.5.1 allows.
+// skipTrailer reads the trailer section and its empty line, of an answer to a client
+// that does not take trailer fields (RFC 9110 section 6.5.1).
 func skipTrailer(br *bufio.Reader) error {
 	const linesMax = 64
 	for range linesMax {
@@ -242,5 +292,168 @@ func takeChunks(br *bufio.Reader, resp *fasthttp.Response) bool {
 		}
 		resp.AppendBody(rest[:size])
 		rest = rest[size+2:]
+	}
+}
+
+var ourProtocol = []byte("HTTP/1.1")
+
+// receive takes over the response whose header has been read.
+func (s *Service) receive(k *call, c *conn) fault {
+	x := k.x
+	resp := &x.Ctx.Response
+	h := &resp.Header
+	reuse := !h.ConnectionClose()
+	h.ResetConnectionClose()
+	h.SetProtocol(ourProtocol) // the service's is between it and us
+	k.strip.clean(h, takesTrailers(x))
+	length := h.ContentLength()
+	switch {
+	case !hasBody(x, x.UpstreamStatus):
+		resp.SkipBody = true
+		c.suspect = true // if it sends a body all the same, that must not answer another
+		return k.finish(c, reuse)
+	case length >= 0 && length <= BufferedBodyMax, x.BuffersBody && length >= 0 && length <= WholeBodyMax:
+		if err := resp.ReadBody(c.br, WholeBodyMax); err != nil {
+			return s.headFault(c, err)
+		}
+		return k.finish(c, reuse)
+	case length == -1 && takeChunks(c.br, resp):
+		return k.finish(c, reuse)
+	}
+	b := k.stream(c, length, reuse)
+	if x.BuffersBody || length < 0 && !x.Ctx.Request.Header.IsHTTP11() {
+		return s.readWhole(resp, b, length) // HTTP/1.0 knows no chunks
+	}
+	resp.SetBodyStream(b, max(length, -1))
+	resp.ImmediateHeaderFlush = length < 0
+	return fault{}
+}
+
+// stream returns the body of an answer that is passed on as it comes.
+func (k *call) stream(c *conn, length int, reuse bool) *body {
+	x := k.x
+	h := &x.Ctx.Response.Header
+	b := &body{
+		c: c, br: c.br, timeout: k.timeouts.Read, until: x.Deadline, left: int64(length), reuse: reuse,
+		lease: k.lease, sender: k.sender, broken: k.breaks(),
+	}
+	k.lease, k.sender = lease{}, nil
+	switch {
+	case length == -1:
+		b.chunked, b.left = true, 0
+		if len(h.PeekTrailerKeys()) > 0 {
+			b.trailers = h
+		}
+	case length < 0:
+		b.left, b.reuse = -1, false
+	}
+	if x.StreamIdle > 0 && bytes.HasPrefix(h.ContentType(), eventStream) {
+		b.timeout, b.until = x.StreamIdle, 0
+	}
+	return b
+}
+
+var eventStream = []byte("text/event-stream")
+
+// takesTrailers reports whether the client wants trailer fields.
+func takesTrailers(x *pipeline.Exchange) bool {
+	return bytes.Contains(x.Ctx.Request.Header.Peek("Te"), []byte("trailers"))
+}
+
+// breaks returns what tells the health of the current target that it broke off an
+// answer; nil where nobody asks.
+func (k *call) breaks() func() {
+	g := k.group
+	if !g.rules.on {
+		return nil
+	}
+	a, r := k.gen.addresses[k.pick.Tried[len(k.pick.Tried)-1]], lb.Request{Now: k.pick.Now, Shard: k.pick.Shard}
+	return func() { g.changed(a, a.state.Report(lb.TCPFailure, &r, pipeline.Now())) }
+}
+
+// finish gives the connection back after an answer that is at hand as a whole.
+func (k *call) finish(c *conn, reuse bool) fault {
+	k.stopSending()
+	if reuse && c.bodyDone {
+		c.release(k.x.UpstreamHeaders)
+	} else {
+		c.close()
+	}
+	return fault{}
+}
+
+// readWhole reads a body that was going to be streamed, for a hook that needs it.
+func (s *Service) readWhole(resp *fasthttp.Response, b *body, length int) fault {
+	defer func() { _ = b.Close() }() // never fails; after the end it does nothing
+	if length > WholeBodyMax {
+		return fault{kind: KindTooLarge, sent: true}
+	}
+	whole, err := io.ReadAll(io.LimitReader(b, WholeBodyMax+1))
+	switch {
+	case err != nil:
+		return s.headFault(b.c, err)
+	case len(whole) > WholeBodyMax:
+		return fault{kind: KindTooLarge, sent: true}
+	}
+	resp.SetBodyRaw(whole)
+	return fault{}
+}
+
+// hopFields are the fields of a response that belong to the connection to the
+// service (RFC 9110 section 7.6.1).
+var hopFields = [...]string{"Connection", "Keep-Alive", "Proxy-Connection", "Transfer-Encoding", "Upgrade", "Trailer", "Te"}
+
+// hopTrailer is the bit of Trailer, which goes on to a client that wants it.
+const hopTrailer = 1 << 5
+
+// hopStripper removes hopFields and what Connection names. Most responses have
+// one or none of them, so it looks before it deletes.
+type hopStripper struct {
+	found uint8  // bit i: hopFields[i]
+	named []byte // value of the Connection field
+	visit func(key, value []byte) bool
+}
+
+func (s *hopStripper) field(key, value []byte) bool {
+	switch string(key) {
+	case "Connection":
+		s.found |= 1 << 0
+		s.named = append(append(s.named, value...), ',')
+	case "Keep-Alive":
+		s.found |= 1 << 1
+	case "Proxy-Connection":
+		s.found |= 1 << 2
+	case "Transfer-Encoding":
+		s.found |= 1 << 3
+	case "Upgrade":
+		s.found |= 1 << 4
+	case "Trailer":
+		s.found |= hopTrailer
+	case "Te":
+		s.found |= 1 << 6
+	}
+	return true
+}
+
+func (s *hopStripper) clean(h *fasthttp.ResponseHeader, keepTrailer bool) {
+	s.found, s.named = 0, s.named[:0]
+	h.All()(s.visit)
+	if keepTrailer {
+		s.found &^= hopTrailer
+	}
+	if s.found == 0 {
+		return
+	}
+	for i, name := range hopFields {
+		if s.found&(1<<i) != 0 {
+			h.Del(name)
+		}
+	}
+	for rest := s.named; len(rest) > 0; {
+		var name []byte
+		name, rest, _ = bytes.Cut(rest, []byte{','})
+		if name = bytes.TrimSpace(name); len(name) > 0 && !bytes.EqualFold(name, []byte("Content-Length")) {
+			h.DelBytes(name)
+		}
 	}
 }

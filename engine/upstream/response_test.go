@@ -63,7 +63,7 @@ func FuzzChunks(f *testing.F) {
 func newDetachedBody(t *testing.T, in []byte) *body {
 	client, server := net.Pipe()
 	t.Cleanup(func() { _ = server.Close() })
-	c := newConn(client, newPool(poolSettings{}))
+	c := newConn(client, newPool(newAddress(newRoster("s"), "s:80", "s:80", "s"), newTransport(transportSettings{}), ""))
 	c.br = bufio.NewReader(bytes.NewReader(in))
 	return &body{c: c, br: c.br, timeout: time.Hour, chunked: true}
 }

@@ -1,16 +1,9 @@
 package upstream
 
 import (
-	"bytes"
-	"errors"
-	"io"
-	"net"
 	"sync"
 	"time"
 
-	"github.com/valyala/fasthttp"
-
-	"github.com/sluice-gateway/sluice/engine/framing"
 	"github.com/sluice-gateway/sluice/engine/pipeline"
 	"github.com/sluice-gateway/sluice/lb"
 )
@@ -27,26 +20,20 @@ const (
 	sendBytesKept = BufferedBodyMax + headBytesMax
 )
 
-// Service forwards exchanges to one configured service.
-// Immutable and safe for concurrent use; its connections are kept elsewhere.
+// Service forwards exchanges to one configured service. Immutable and safe for
+// concurrent use; what changes, such as connections and health, is kept elsewhere.
 type Service struct {
-	targets  []target
-	balancer *lb.RoundRobin
-	attempts int // 1 + retries
+	group     *group
+	transport *transport
+	secure    bool // by TLS
+	retries   int
+	timeouts  pipeline.Timeouts
+	bodyMax   int64  // client_max_body_size, 0 for no limit
+	guard     *guard // nil without limits or a circuit breaker
 
-	writeTimeout time.Duration
-	readTimeout  time.Duration
-	bodyMax      int64 // client_max_body_size, 0 for no limit
 	// clientTimeout is how long the client may take for a piece of its body.
 	clientTimeout time.Duration
-	faults        *Faults
-}
-
-// target is one address of a service.
-type target struct {
-	address string // host:port
-	host    []byte // Host field for it
-	pool    *pool
+	meters        *meters
 }
 
 // Way is how one route shapes what goes to its service. Immutable.
@@ -54,426 +41,283 @@ type Way struct {
 	rule         pathRule
 	preserveHost bool
 	requestID    bool // headers_upstream has X-Kong-Request-Id
+	// Fallback answers where the circuit is open or every target is down; nil for
+	// Kong's own answer.
+	Fallback func(*pipeline.Exchange)
 }
 
-// call is the working memory of one Forward.
+// call is the working memory of one Forward, over all its attempts.
 type call struct {
 	head  headWriter
 	strip hopStripper
-	tried []bool
-	avoid func(int) bool // c.wasTried, bound once
+
+	x       *pipeline.Exchange
+	way     *Way
+	service *Service
+	group   *group
+	gen     *generation // one for the whole request, unless another group takes over
+	pick    lb.Request
+	hash    []byte
+
+	timeouts pipeline.Timeouts
+	policy   *pipeline.RetryPolicy
+	retries  int
+	attempt  int           // from 1
+	wait     time.Duration // before the next one
+	until    int64         // Now() at which the attempt is given up, 0 for never
+	lease    lease
+	sender   *sender // of a streamed body, nil without
+	prefix   []byte  // what was read of a streamed body already
+	own      Way     // of a Destination
 }
 
 var calls = sync.Pool{New: func() any {
 	k := &call{}
 	k.head.visit = k.head.field
 	k.strip.visit = k.strip.field
-	k.avoid = k.wasTried
 	return k
 }}
 
-func (k *call) wasTried(i int) bool { return k.tried[i] }
-
 // Forward sends x's request to a target and makes the answer x's response: the
-// service's, or a reply that says what went wrong. A response body that is
-// large or of unknown length becomes the body stream of x.Ctx.Response.
+// service's, or a reply that says what went wrong. A response body that is large or of
+// unknown length becomes the body stream of x.Ctx.Response; a connection that changes
+// its protocol becomes x.Tunnel.
 func (s *Service) Forward(x *pipeline.Exchange, way *Way) {
+	s.forward(calls.Get().(*call), x, way)
+}
+
+func (s *Service) forward(k *call, x *pipeline.Exchange, way *Way) {
 	x.UpstreamStart = pipeline.Now()
-	k := calls.Get().(*call)
-	defer calls.Put(k)
-	k.tried = append(k.tried[:0], make([]bool, len(s.targets))...)
-	f := fault{kind: KindNoTarget}
-	fresh := false
-	for attempt, i := 0, s.balancer.Pick(); attempt < s.attempts && i != lb.None; {
-		k.tried[i] = true
-		f = s.try(x, way, &s.targets[i], k, fresh)
-		if f.kind == kindNone {
-			x.Source = pipeline.SourceService
-			return
-		}
-		s.faults.count(f.kind)
-		resend := s.mayResend(x, f)
-		pipeline.ClearResponse(&x.Ctx.Response)
-		switch {
-		case f.stale && resend && !fresh:
-			fresh = true // the same target, over a new connection
-			continue
-		case !resend:
-			attempt = s.attempts
-			continue
-		}
-		attempt++
-		if next := s.balancer.PickOther(k.avoid); next != lb.None {
-			i = next // every target has failed: start over with the last
-		}
+	k.begin(s, x, way)
+	defer k.end()
+	if f := s.guarded(k); f.kind != kindNone {
+		s.refuse(k, f)
 	}
-	x.Answer(f.kind.reply())
 }
 
-// mayResend applies section 5.6 of Kong's contract: a request may go out again
-// if no byte of it was sent, or if it is idempotent and its body is at hand.
-func (s *Service) mayResend(x *pipeline.Exchange, f fault) bool {
-	switch {
-	case f.kind.client() || f.kind == KindTooLarge:
+// Healthy reports whether the service is likely to answer now.
+func (s *Service) Healthy() bool {
+	if s.guard != nil && s.guard.open(pipeline.Now()) {
 		return false
-	case !f.sent:
-		return true
 	}
-	return idempotent(x.Method()) && !x.Ctx.Request.IsBodyStream() && f.kind != KindMalformed
-}
-
-func idempotent(method []byte) bool {
-	switch string(method) {
-	case "GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE":
-		return true
+	for g := s.group; g != nil; g = g.next {
+		if !g.unhealthy.Load() && len(g.live.Load().addresses) > 0 {
+			return true
+		}
 	}
 	return false
 }
 
-// try makes one attempt at t.
-func (s *Service) try(x *pipeline.Exchange, way *Way, t *target, k *call, fresh bool) fault {
-	started := x.UpstreamStart
-	if len(x.Tries) > 0 {
-		started = pipeline.Now()
-	}
-	x.Tries = append(x.Tries, pipeline.Try{Target: t.address, Start: started})
-	note := &x.Tries[len(x.Tries)-1]
-	c, f := t.connect(started, fresh, !idempotent(x.Method()) || x.Ctx.Request.IsBodyStream())
-	if c != nil {
-		if !c.reused {
-			note.Connect = pipeline.Now() - started
+func (k *call) begin(s *Service, x *pipeline.Exchange, way *Way) {
+	k.x, k.way, k.service = x, way, s
+	k.timeouts, k.policy, k.retries = s.timeouts, x.Retry, s.retries
+	if t := x.Timeouts; t != nil {
+		if t.Connect > 0 {
+			k.timeouts.Connect = t.Connect
 		}
-		f = s.exchange(x, way, t, c, k)
+		if t.Write > 0 {
+			k.timeouts.Write = t.Write
+		}
+		if t.Read > 0 {
+			k.timeouts.Read = t.Read
+		}
 	}
-	if f.kind != kindNone {
-		note.Failed = true
-		note.Status = f.kind.reply().Status()
-		return f
+	if k.policy != nil {
+		k.retries = k.policy.Retries
 	}
-	x.Target = t.address
-	return f
+	k.pick.Shard, k.pick.Trial = x.ConnID, false
+	k.hash = k.hash[:0]
+	k.enter(s.group)
 }
 
-// quietTime is how long a kept connection may lie idle and still be used without
-// a look. The look costs a system call, and under load nothing lies that long.
-const quietTime = 20 * time.Millisecond
-
-// connect returns a connection to t: a kept one, unless fresh, if there is one,
-// else a new one. A kept one is looked at before use, always if the request could
-// not be sent again (careful), or if its last answer was to have no body:
-// whatever has arrived on it, or its end, makes it useless.
-func (t *target) connect(now int64, fresh, careful bool) (*conn, fault) {
-	if fresh {
-		return t.pool.dial()
+// enter makes g the group that targets are picked from.
+func (k *call) enter(g *group) {
+	k.group, k.gen = g, g.live.Load()
+	k.pick.Tried = k.pick.Tried[:0]
+	if g.hash != nil {
+		k.hash = g.hash.append(k.hash[:0], k.x)
+		k.pick.Hash = g.hashKey(k.hash)
 	}
-	for c := t.pool.get(now); c != nil; c = t.pool.get(now) {
-		if !careful && !c.suspect && now-c.idleFrom < int64(quietTime) || !c.pending() {
-			t.pool.reuses.Add(1)
-			c.suspect = false
-			return c, fault{}
-		}
-		c.close()
-	}
-	return t.pool.dial()
 }
 
-// exchange sends the request over c and reads the answer.
-func (s *Service) exchange(x *pipeline.Exchange, way *Way, t *target, c *conn, k *call) fault {
-	req := &x.Ctx.Request
-	stream := req.IsBodyStream()
-	length := req.Header.ContentLength()
-	var buffered []byte
-	if !stream {
-		buffered = req.Body()
-		length = len(buffered)
-	} else if length < 0 {
-		length = -1
-	}
-	out := sendBuffers.Get().(*sendBuffer)
-	out.b = k.head.append(out.b[:0], x, way, t)
-	out.b = appendFraming(out.b, &req.Header, length)
-	out.b = append(out.b, buffered...)
-	c.start(out)
-	if stream {
-		c.bodyDone = false
-		if f := s.sendStream(x, c, length); f.kind != kindNone {
-			c.close()
+// end gives k back, and what it holds unless a stream or a tunnel took that over.
+func (k *call) end() {
+	k.lease.end()
+	k.x, k.way, k.service, k.group, k.gen, k.policy, k.sender, k.prefix = nil, nil, nil, nil, nil, nil, nil, nil
+	calls.Put(k)
+}
+
+// attempts sends the request until there is an answer to pass on, or no reason to
+// try again.
+func (s *Service) attempts(k *call) fault {
+	f := fault{kind: KindNoTarget}
+	for k.attempt = 1; ; k.attempt++ {
+		i, kind := k.choose()
+		if i == lb.None {
+			if k.attempt > 1 && kind == KindNoTarget {
+				kind = KindNoneLeft
+			}
+			return fault{kind: kind, err: f.err}
+		}
+		if f = s.try(k, i); f.kind == kindNone {
 			return f
 		}
-	}
-	now := x.Tries[len(x.Tries)-1].Start
-	if stream || !c.reused {
-		now = pipeline.Now()
-	}
-	if err := c.arm(now, s.readTimeout); err != nil {
-		c.close()
-		return c.fault(err)
-	}
-	if err := c.await(); err != nil {
-		f := s.headFault(c, err)
-		c.close()
-		return f
-	}
-	if err := readHead(c, &x.Ctx.Response); err != nil {
-		f := s.headFault(c, err)
-		c.close()
-		return f
-	}
-	x.UpstreamHeaders = pipeline.Now()
-	return s.receive(x, c, k)
-}
-
-// headFault tells a connection that failed from an answer that is not HTTP.
-func (s *Service) headFault(c *conn, err error) fault {
-	if c.last != nil {
-		return c.fault(c.last)
-	}
-	return fault{kind: KindMalformed, sent: true, err: err}
-}
-
-// sendStream sends what start queued and then the client's body as it comes.
-// When the service stops listening, an answer may be waiting: that is not a fault yet.
-func (s *Service) sendStream(x *pipeline.Exchange, c *conn, length int) fault {
-	if err := c.flush(s.writeTimeout); err != nil {
-		return c.fault(writeError{err})
-	}
-	body := &clientBody{Reader: x.Ctx.RequestBodyStream(), conn: x.Ctx.Conn(), timeout: s.clientTimeout}
-	err := s.copyBody(c, body, length)
-	switch err {
-	case nil:
-		c.bodyDone = true
-		return fault{}
-	case errAnswered:
-		return fault{} // and the connection is not used again
-	case ErrTooBig:
-		return fault{kind: KindClientTooBig, sent: true, err: err}
-	}
-	if w, ok := err.(writeError); ok {
-		if brokenByPeer(w.error) {
-			return fault{}
+		s.meters.faults.count(f.kind)
+		if !k.again(f) {
+			return f
 		}
-		return c.fault(err)
-	}
-	return fault{kind: KindClientBody, sent: true, err: err}
-}
-
-// clientBody reads a body that the client is still sending: it has timeout for
-// each piece, up to a second more.
-type clientBody struct {
-	io.Reader
-	conn    net.Conn
-	timeout time.Duration
-	by      int64
-}
-
-// ReadClientBody reads the whole streamed body of ctx, up to limit bytes. The client
-// has timeout for each piece. The error is ErrTooBig, io.ErrUnexpectedEOF for a
-// body that ends early, or that of reading.
-func ReadClientBody(ctx *fasthttp.RequestCtx, limit int64, timeout time.Duration) ([]byte, error) {
-	b := &clientBody{Reader: ctx.RequestBodyStream(), conn: ctx.Conn(), timeout: timeout}
-	whole, err := io.ReadAll(io.LimitReader(b, limit+1))
-	length := ctx.Request.Header.ContentLength()
-	switch {
-	case err != nil:
-		return nil, err
-	case int64(len(whole)) > limit:
-		return nil, ErrTooBig
-	case length >= 0 && len(whole) != length, length < 0 && b.cut():
-		return nil, io.ErrUnexpectedEOF
-	}
-	return whole, nil
-}
-
-// cut reports whether the client ended the connection: where the end of a chunked
-// body is read, that means before it. A whole body never needs that read.
-func (b *clientBody) cut() bool {
-	e, ok := b.conn.(interface{ Ended() bool })
-	return ok && e.Ended()
-}
-
-// Read implements io.Reader.
-func (b *clientBody) Read(p []byte) (int, error) {
-	if now := pipeline.Now(); b.by < now+int64(b.timeout) {
-		b.by = now + int64(b.timeout+time.Second)
-		if err := b.conn.SetReadDeadline(time.Now().Add(b.timeout + time.Second)); err != nil {
-			return 0, err
+		s.meters.retries.Inc()
+		k.discard()
+		if k.wait > 0 {
+			time.Sleep(k.wait)
 		}
 	}
-	return b.Reader.Read(p)
 }
 
-// ErrTooBig says that a client's body passes the limit.
-var ErrTooBig = errors.New("the body passes its limit")
+// discard clears what a failed attempt left of an answer.
+func (k *call) discard() {
+	pipeline.ClearResponse(&k.x.Ctx.Response)
+	k.x.UpstreamHeaders, k.x.UpstreamStatus = 0, 0
+}
 
-var copyBuffers = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
-
-// errAnswered says that the service has something to say before it has the
-// whole body, or has gone.
-var errAnswered = errors.New("answered before the body was sent")
-
-// copyBody writes body to c as it comes, in chunks if its length is unknown
-// (-1), counting against bodyMax. A body that ends early is an error: passed on as
-// if it were whole it would be stored cut, or what follows on the connection
-// would be read as its rest.
-func (s *Service) copyBody(c *conn, body *clientBody, length int) error {
-	chunked := length < 0
-	bp := copyBuffers.Get().(*[]byte)
-	defer copyBuffers.Put(bp)
-	buf := *bp
-	var total int64
+// choose picks the target of the next attempt. It waits where all targets are at
+// their limit; other groups take over where this one has no healthy target.
+func (k *call) choose() (int, Kind) {
+	k.pick.Now = pipeline.Now()
 	for {
-		n, err := body.Read(buf[framing.ChunkHead : len(buf)-framing.ChunkTail])
-		if n > 0 {
-			if total += int64(n); s.bodyMax > 0 && total > s.bodyMax {
-				return ErrTooBig
-			}
-			if c.pending() {
-				return errAnswered
-			}
-			out := buf[framing.ChunkHead : framing.ChunkHead+n]
-			if chunked {
-				out = framing.Chunk(buf, n)
-			}
-			if werr := c.write(out, s.writeTimeout); werr != nil {
-				return writeError{werr}
-			}
+		i, kind := k.pickHere()
+		if i != lb.None || kind == KindFull {
+			return i, kind
 		}
-		if err == io.EOF {
-			if !chunked && total != int64(length) || chunked && body.cut() {
-				return io.ErrUnexpectedEOF
-			}
-			if !chunked {
-				return nil
-			}
-			if werr := c.write([]byte(framing.LastChunk), s.writeTimeout); werr != nil {
-				return writeError{werr}
-			}
-			return nil
+		if len(k.pick.Tried) > 0 {
+			k.pick.Tried = k.pick.Tried[:0] // every target has failed: start over
+			continue
 		}
-		if err != nil {
-			return err
+		if k.group.next == nil {
+			if k.group.entity == nil && len(k.gen.addresses) == 0 {
+				kind = KindResolve
+			}
+			return lb.None, kind
+		}
+		s := k.service
+		s.meters.failovers.Inc()
+		k.enter(k.group.next)
+	}
+}
+
+// pickHere picks from the group k is at.
+func (k *call) pickHere() (int, Kind) {
+	g := k.group
+	if !g.limits.waitsForTargets {
+		return k.pickNow(), KindNoTarget // Fast path.
+	}
+	if g.roster.line.waiting.Load() == 0 {
+		if i := k.pickNow(); i != lb.None || !k.gen.anyFull(k.pick.Now) {
+			return i, KindNoTarget
 		}
 	}
+	i := lb.None
+	patience := g.limits.requests.timeout
+	if d := k.x.Deadline; d != 0 {
+		patience = min(patience, time.Duration(d-pipeline.Now()))
+	}
+	queue := &k.service.meters.queue
+	queue.waits.Inc()
+	how := g.roster.line.ask(func() bool {
+		k.pick.Now = pipeline.Now()
+		i = k.pickNow()
+		return i != lb.None || !k.gen.anyFull(k.pick.Now)
+	}, g.limits.requests.queue, patience)
+	if how != entered {
+		queue.refused[how].Inc()
+		return lb.None, KindFull
+	}
+	return i, KindNoTarget
 }
 
-var ourProtocol = []byte("HTTP/1.1")
-
-// receive takes over the response whose header has been read.
-func (s *Service) receive(x *pipeline.Exchange, c *conn, k *call) fault {
-	resp := &x.Ctx.Response
-	h := &resp.Header
-	x.UpstreamStatus = resp.StatusCode()
-	reuse := !h.ConnectionClose() && c.bodyDone
-	h.ResetConnectionClose()
-	h.SetProtocol(ourProtocol) // the service's is between it and us
-	k.strip.clean(h)
-	length := h.ContentLength()
-	switch {
-	case !hasBody(x, x.UpstreamStatus):
-		resp.SkipBody = true
-		c.suspect = true // if it sends a body all the same, that must not answer another
-		return s.finish(x, c, reuse)
-	case length >= 0 && length <= BufferedBodyMax, x.BuffersBody && length >= 0 && length <= WholeBodyMax:
-		if err := resp.ReadBody(c.br, WholeBodyMax); err != nil {
-			f := s.headFault(c, err)
-			c.close()
-			return f
+// pickNow picks among what can be had at once and counts the request there.
+func (k *call) pickNow() int {
+	for range pickTries {
+		k.pick.Trial = false
+		var i int
+		if k.group.unhealthy.Load() {
+			i = k.gen.trial(&k.pick) // Slow path: only trials may pass.
+		} else {
+			i = k.gen.balancer.Pick(&k.pick)
 		}
-		return s.finish(x, c, reuse)
-	case length == -1 && takeChunks(c.br, resp):
-		return s.finish(x, c, reuse)
+		if i == lb.None || k.lease.take(k, i) {
+			return i
+		}
 	}
-	b := &body{c: c, br: c.br, timeout: s.readTimeout, left: int64(length), reuse: reuse}
-	if length == -1 {
-		b.chunked, b.left = true, 0
-	} else if length < 0 {
-		b.left, b.reuse = -1, false
-	}
-	if x.BuffersBody || length < 0 && !x.Ctx.Request.Header.IsHTTP11() {
-		return s.readWhole(resp, b, length) // HTTP/1.0 knows no chunks
-	}
-	resp.SetBodyStream(b, max(length, -1))
-	resp.ImmediateHeaderFlush = length < 0
-	return fault{}
+	return lb.None
 }
 
-func (s *Service) finish(x *pipeline.Exchange, c *conn, reuse bool) fault {
-	if reuse {
-		c.release(x.UpstreamHeaders)
-	} else {
-		c.close()
+// pickTries bounds how often a pick may lose its last place to another request.
+const pickTries = 8
+
+// trial picks a half-open target in a group that is down.
+func (n *generation) trial(r *lb.Request) int {
+	for i := range n.targets {
+		t := &n.targets[i]
+		if t.Weight > 0 && t.State.Circuit(r.Now) != lb.Closed && t.State.Usable(r) {
+			return i
+		}
 	}
-	return fault{}
+	return lb.None
 }
 
-// readWhole reads a body that was going to be streamed, for a hook that needs it.
-func (s *Service) readWhole(resp *fasthttp.Response, b *body, length int) fault {
-	if length > WholeBodyMax {
-		_ = b.Close() // never fails
-		return fault{kind: KindTooLarge, sent: true}
+// anyFull reports whether a target is kept from r only by its limit.
+func (n *generation) anyFull(now int64) bool {
+	for i := range n.targets {
+		if t := &n.targets[i]; t.Weight > 0 && t.State.Full() && t.State.Circuit(now) == lb.Closed {
+			return true
+		}
 	}
-	whole, err := io.ReadAll(io.LimitReader(b, WholeBodyMax+1))
-	_ = b.Close() // never fails
-	switch {
-	case err != nil:
-		f := s.headFault(b.c, err)
-		return f
-	case len(whole) > WholeBodyMax:
-		return fault{kind: KindTooLarge, sent: true}
-	}
-	resp.SetBodyRaw(whole)
-	return fault{}
+	return false
 }
 
-// hopFields are the fields of a response that belong to the connection to the
-// service (RFC 9110 section 7.6.1).
-var hopFields = [...]string{"Connection", "Keep-Alive", "Proxy-Connection", "Transfer-Encoding", "Upgrade", "Trailer", "Te"}
-
-// hopStripper removes hopFields and what Connection names. Most responses have
-// one or none of them, so it looks before it deletes.
-type hopStripper struct {
-	found uint8  // bit i: hopFields[i]
-	named []byte // value of the Connection field
-	visit func(key, value []byte) bool
+// lease is what a request holds while it is under way. It moves to the body of a
+// streamed answer, or to the tunnel, and ends with it. The zero value holds nothing.
+type lease struct {
+	address *address // in flight there
+	roster  *roster  // whose gate was entered
+	guard   *guard   // of the service, entered
 }
 
-func (s *hopStripper) field(key, value []byte) bool {
-	switch string(key) {
-	case "Connection":
-		s.found |= 1 << 0
-		s.named = append(append(s.named, value...), ',')
-	case "Keep-Alive":
-		s.found |= 1 << 1
-	case "Proxy-Connection":
-		s.found |= 1 << 2
-	case "Transfer-Encoding":
-		s.found |= 1 << 3
-	case "Upgrade":
-		s.found |= 1 << 4
-	case "Trailer":
-		s.found |= 1 << 5
-	case "Te":
-		s.found |= 1 << 6
+// take counts the request at target i of k and reports whether there was room.
+func (l *lease) take(k *call, i int) bool {
+	if !k.group.counted {
+		return true // Fast path: nobody asks.
 	}
+	a := k.gen.addresses[i]
+	if !a.state.TryBegin() {
+		if k.pick.Trial {
+			a.state.Report(lb.Abandoned, &k.pick, k.pick.Now)
+		}
+		return false
+	}
+	l.address = a
 	return true
 }
 
-func (s *hopStripper) clean(h *fasthttp.ResponseHeader) {
-	s.found, s.named = 0, s.named[:0]
-	h.All()(s.visit)
-	if s.found == 0 {
-		return
+// leave ends the part of the lease that an attempt has.
+func (l *lease) leave() {
+	if a := l.address; a != nil {
+		l.address = nil
+		a.state.End()
+		a.roster.line.wake()
 	}
-	for i, name := range hopFields {
-		if s.found&(1<<i) != 0 {
-			h.Del(name)
-		}
+}
+
+// end gives everything back.
+func (l *lease) end() {
+	l.leave()
+	if r := l.roster; r != nil {
+		l.roster = nil
+		r.gate.leave()
 	}
-	for rest := s.named; len(rest) > 0; {
-		var name []byte
-		name, rest, _ = bytes.Cut(rest, []byte{','})
-		if name = bytes.TrimSpace(name); len(name) > 0 && !bytes.EqualFold(name, []byte("Content-Length")) {
-			h.DelBytes(name)
-		}
+	if g := l.guard; g != nil {
+		l.guard = nil
+		g.gate.leave()
 	}
 }

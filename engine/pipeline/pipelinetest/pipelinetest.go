@@ -21,7 +21,8 @@ import (
 type Gateway struct {
 	Env   *pipeline.Env
 	Chain *pipeline.Chain
-	// Service answers in place of a service; nil answers 200 with "ok".
+	// Service answers in place of a service, and of any other destination; nil
+	// answers 200 with "ok".
 	Service func(x *pipeline.Exchange)
 
 	t testing.TB
@@ -49,7 +50,27 @@ func NewEnv(t testing.TB, document string, specs ...pipeline.Spec) *pipeline.Env
 		Metrics:   metrics.NewSet(),
 		Node:      &pipeline.Node{ID: "7d9f1a52-1c1f-4f5e-9b39-1c0a3a1f2f10", Version: "test"},
 		Errors:    pipeline.NewErrorStyle("sluice", "text/plain", [4]string{}),
+		Destination: func(s *config.Service) (pipeline.Destination, error) {
+			return &Destination{Service: s}, nil
+		},
 	}, holder)
+}
+
+// Destination is what an Env opens in place of a service: it answers 200 with "ok".
+type Destination struct {
+	Service   *config.Service
+	Unhealthy bool
+}
+
+// Forward implements pipeline.Destination.
+func (d *Destination) Forward(x *pipeline.Exchange) { answerOK(x) }
+
+// Healthy implements pipeline.Destination.
+func (d *Destination) Healthy() bool { return !d.Unhealthy }
+
+func answerOK(x *pipeline.Exchange) {
+	x.Ctx.Response.SetStatusCode(fasthttp.StatusOK)
+	x.Ctx.Response.SetBodyString("ok")
 }
 
 // Open builds every plugin of the document. Specs must be in the order of
@@ -125,11 +146,13 @@ func (g *Gateway) Serve(x *pipeline.Exchange) {
 	g.Chain.Begin(x)
 	if g.Chain.Request(x) == pipeline.Next {
 		x.UpstreamStart = pipeline.Now()
-		if g.Service != nil {
+		switch {
+		case g.Service != nil:
 			g.Service(x)
-		} else {
-			x.Ctx.Response.SetStatusCode(fasthttp.StatusOK)
-			x.Ctx.Response.SetBodyString("ok")
+		case x.Destination != nil:
+			x.Destination.Forward(x)
+		default:
+			answerOK(x)
 		}
 		x.UpstreamHeaders = pipeline.Now()
 		x.Source = pipeline.SourceService
@@ -162,7 +185,7 @@ func (g *Gateway) Allocs(x *pipeline.Exchange, prepare func(x *pipeline.Exchange
 	}
 	run := func() {
 		x.Source = pipeline.SourceNone
-		x.Consumer, x.Credential = nil, nil
+		x.Consumer, x.Credential, x.Destination = nil, nil, nil
 		x.Ctx.Response.Reset()
 		if prepare != nil {
 			prepare(x)

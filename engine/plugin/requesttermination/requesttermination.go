@@ -22,6 +22,9 @@
 //
 // With trigger only requests are answered that have a header or query argument of
 // that name, whatever its value.
+//
+// A disabled instance answers in place of a service whose circuit is open, or whose
+// targets are all taken out, at the routes it is scoped to; one with echo does not.
 package requesttermination
 
 import (
@@ -31,7 +34,7 @@ import (
 )
 
 // Spec is the line this plugin adds to plugin.All.
-var Spec = pipeline.Define("request-termination", defaults, build)
+var Spec = pipeline.Define("request-termination", defaults, build).AsStandIn()
 
 // messages are Kong's defaults; a status that is not listed has no body.
 var messages = map[int]string{

@@ -1,0 +1,160 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+
+	"github.com/sluice-gateway/sluice/engine/tunnel"
+)
+
+// upgrade returns the protocol that x's client may change to, nil where it may not, or
+// asks for none: WebSocket on any route (RFC 6455 section 4.2.1), another one where the
+// route names it. The service then gets an ordinary request.
+func upgrade(x *exchange) []byte {
+	h := &x.Ctx.Request.Header
+	if !h.IsHTTP11() || !h.ConnectionUpgrade() || h.ContentLength() > 0 || x.arrival.head.Chunked {
+		return nil // a body would be read as the start of the other protocol
+	}
+	values := h.PeekAll("Upgrade")
+	if len(values) != 1 {
+		return nil
+	}
+	wanted := values[0]
+	if bytes.EqualFold(wanted, []byte("websocket")) {
+		if !h.IsGet() {
+			return nil
+		}
+		return wanted
+	}
+	for _, allowed := range x.route.Upgrades {
+		if bytes.EqualFold(wanted, []byte(allowed)) {
+			return wanted
+		}
+	}
+	return nil
+}
+
+// tunnels are the connections that have changed their protocol. Safe for concurrent use.
+type tunnels struct {
+	mu   sync.Mutex
+	open map[*tunnel.Tunnel]time.Time // since when
+
+	up, down *metrics.Counter
+	ended    map[tunnel.Cause]*metrics.Counter
+}
+
+func newTunnels(set *metrics.Set) *tunnels {
+	t := &tunnels{
+		open:  map[*tunnel.Tunnel]time.Time{},
+		up:    set.NewCounter(`sluice_tunnel_bytes_total{direction="up"}`),
+		down:  set.NewCounter(`sluice_tunnel_bytes_total{direction="down"}`),
+		ended: map[tunnel.Cause]*metrics.Counter{},
+	}
+	for c := tunnel.ClientClosed; c <= tunnel.Closed; c++ {
+		t.ended[c] = set.NewCounter(fmt.Sprintf("sluice_tunnels_ended_total{cause=%q}", c))
+	}
+	set.NewGauge("sluice_tunnel_pipes_refused_total", func() float64 { return float64(tunnel.PipesRefused()) })
+	set.NewGauge("sluice_tunnels", func() float64 { return float64(t.count()) })
+	return t
+}
+
+func (t *tunnels) count() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.open)
+}
+
+// openTunnel passes bytes between the client of x and the service once the 101 has been
+// sent. The exchange ends with the tunnel, whatever is reloaded meanwhile.
+func (e *Engine) openTunnel(x *exchange) {
+	x.BytesOut = int64(len(x.Ctx.Response.Header.Header()))
+	e.server.Tunnel(x.Ctx, func(client net.Conn, pending []byte) {
+		side := x.Tunnel
+		t := tunnel.New(tunnel.End{Conn: client, Pending: pending}, tunnel.End{Conn: side.Conn, Pending: side.Pending},
+			tunnel.Settings{Idle: side.Idle})
+		r := e.tunnels.run(t)
+		x.Tunnel = nil
+		side.End()
+		x.BytesIn += r.Up
+		x.BytesOut += r.Down
+		e.finish(x)
+	})
+}
+
+func (t *tunnels) run(one *tunnel.Tunnel) tunnel.Result {
+	t.mu.Lock()
+	t.open[one] = time.Now()
+	t.mu.Unlock()
+	r := one.Run()
+	t.mu.Lock()
+	delete(t.open, one)
+	t.mu.Unlock()
+	t.up.Add(int(r.Up))
+	t.down.Add(int(r.Down))
+	if c := t.ended[r.Cause]; c != nil {
+		c.Inc()
+	}
+	return r
+}
+
+// dropTunnel closes the service's side of a tunnel that was never opened.
+func (x *exchange) dropTunnel() {
+	if t := x.Tunnel; t != nil {
+		x.Tunnel = nil
+		_ = t.Conn.Close() // the service sees its end
+		t.End()
+	}
+}
+
+// drainTunnelsTick is how often a draining gateway closes some of its tunnels.
+const drainTunnelsTick = 50 * time.Millisecond
+
+// drain closes all tunnels by the time ctx is done, the oldest first and evenly over the
+// time there is, so that their clients do not all come back at once.
+func (t *tunnels) drain(ctx context.Context, until time.Time) {
+	began := time.Now()
+	window := until.Sub(began) * 8 / 10 // the rest is for those that end late
+	tick := time.NewTicker(drainTunnelsTick)
+	defer tick.Stop()
+	total := max(t.count(), 1)
+	closed := 0
+	for {
+		share := 1.0
+		if passed := time.Since(began); passed < window {
+			share = float64(passed) / float64(window)
+		}
+		closed += t.closeOldest(int(share*float64(total)+0.5) - closed)
+		if share >= 1 {
+			t.closeOldest(t.count())
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// closeOldest closes up to n tunnels and returns how many.
+func (t *tunnels) closeOldest(n int) int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n = min(n, len(t.open))
+	for range n {
+		var oldest *tunnel.Tunnel
+		for one, since := range t.open {
+			if oldest == nil || since.Before(t.open[oldest]) {
+				oldest = one
+			}
+		}
+		delete(t.open, oldest)
+		oldest.Close()
+	}
+	return n
+}

@@ -1,0 +1,306 @@
+package upstream
+
+import (
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/sluice-gateway/sluice/engine/framing"
+	"github.com/sluice-gateway/sluice/engine/pipeline"
+)
+
+// sender sends a client's body as it comes, while the request's own goroutine
+// already reads the answer: a service may answer before it has the whole body, or
+// piece by piece. It has one goroutine, which ends before its request does.
+type sender struct {
+	c      *conn
+	body   *clientBody
+	length int // -1 for chunks
+	max    int64
+	// timeout is how long the service may take for each piece.
+	timeout time.Duration
+
+	gone     atomic.Bool // the client's body has failed: the answer need not be awaited
+	over     atomic.Bool // nothing more will be sent
+	endedAt  atomic.Int64
+	stopped  atomic.Bool   // the answer is complete: no more need be sent
+	released bool          // of the request's goroutine: answering has let go
+	answered chan struct{} // closed when it does
+	done     chan struct{} // closed when the goroutine ends
+
+	complete bool  // the whole body was sent; valid after done
+	fault    fault // valid after done
+}
+
+// errorGate is a client's connection that can be asked not to report errors of
+// reading before the answer has begun to be written: until then fasthttp's server
+// looks at its stream of the request's body without a lock.
+type errorGate interface {
+	GateErrors(gate func())
+}
+
+// sendStream sends the head that start queued, begins to send the body, and waits for
+// the answer's first bytes.
+func (s *Service) sendStream(k *call, c *conn, length int) fault {
+	c.bodyDone = false
+	if err := c.flush(c.writeTimeout); err != nil {
+		return k.overdue(c.fault(writeError{err}))
+	}
+	snd := &sender{
+		c: c, length: length, max: s.bodyMax, timeout: k.timeouts.Write, body: newClientBody(k.x, s.clientTimeout),
+		answered: make(chan struct{}), done: make(chan struct{}),
+	}
+	snd.body.stopped = &snd.stopped
+	if k.prefix != nil {
+		snd.body.Reader = io.MultiReader(newPrefix(k.prefix), snd.body.Reader)
+		k.prefix = nil
+	}
+	if g, ok := snd.body.conn.(errorGate); ok {
+		g.GateErrors(snd.clientFailed)
+	}
+	k.sender = snd
+	go snd.run()
+	return k.awaitHead(c)
+}
+
+// awaitHead waits for the answer while the body is on its way: the read timeout
+// begins with the end of the body.
+func (k *call) awaitHead(c *conn) fault {
+	snd := k.sender
+	for {
+		now := pipeline.Now()
+		if err := c.arm(now, k.timeouts.Read, k.until); err != nil {
+			return c.fault(err)
+		}
+		if snd.gone.Load() {
+			return snd.stop()
+		}
+		_, err := c.reader().Peek(1)
+		switch {
+		case err == nil:
+			return fault{}
+		case snd.gone.Load():
+			return snd.stop()
+		case !isTimeout(err):
+			return c.fault(err)
+		}
+		c.last = nil
+		now = pipeline.Now()
+		if k.until != 0 && now >= k.until || snd.over.Load() && now-snd.endedAt.Load() >= int64(k.timeouts.Read) {
+			return fault{kind: KindReadTime, sent: true, err: err}
+		}
+	}
+}
+
+// run is the sender's goroutine.
+func (s *sender) run() {
+	defer close(s.done)
+	err := s.copy()
+	s.complete = err == nil
+	switch w, writing := err.(writeError); {
+	case err == nil:
+	case s.stopped.Load(): // told to end
+	case writing && brokenByPeer(w.error): // it may have answered first
+	case writing:
+		s.fault = s.c.fault(err)
+		s.giveUp()
+	case err == ErrTooBig:
+		s.fault = fault{kind: KindClientTooBig, sent: true, err: err}
+		s.giveUp()
+	default:
+		s.fault = fault{kind: KindClientBody, sent: true, err: err}
+		s.giveUp()
+	}
+	s.endedAt.Store(pipeline.Now())
+	s.over.Store(true)
+}
+
+// giveUp wakes whoever waits for the service.
+func (s *sender) giveUp() {
+	s.gone.Store(true)
+	_ = s.c.nc.SetReadDeadline(longAgo) // a closed connection wakes him too
+}
+
+var longAgo = time.Unix(1, 0)
+
+// clientFailed is called by the client's connection when reading fails.
+func (s *sender) clientFailed() {
+	if !s.stopped.Load() {
+		s.giveUp()
+	}
+	<-s.answered
+}
+
+// release lets errors of reading from the client through.
+func (s *sender) release() {
+	if !s.released {
+		s.released = true
+		close(s.answered)
+	}
+}
+
+// stop ends the sender, whatever it is doing, waits for it and returns what went
+// wrong. It is called by the request's goroutine, once the answer is complete or
+// has failed.
+func (s *sender) stop() fault {
+	s.release()
+	if !s.over.Load() && !s.gone.Load() {
+		s.stopped.Store(true)
+		_ = s.body.conn.SetReadDeadline(longAgo) // of closed connections there is nothing to stop
+		_ = s.c.nc.SetWriteDeadline(longAgo)
+	}
+	<-s.done
+	if g, ok := s.body.conn.(errorGate); ok {
+		g.GateErrors(nil)
+	}
+	return s.fault
+}
+
+// stopSending ends the sending of a streamed body, if there is one.
+func (k *call) stopSending() {
+	if k.sender != nil {
+		_ = k.sender.stop() // the attempt's own fault is the one that counts
+		k.sender = nil
+	}
+}
+
+// copy writes the body to the service as it comes, in chunks if its length is
+// unknown, counting against max. A body that ends early is an error: passed on as if
+// it were whole it would be stored cut, or what follows on the connection would be
+// read as its rest.
+func (s *sender) copy() error {
+	chunked := s.length < 0
+	bp := copyBuffers.Get().(*[]byte)
+	defer copyBuffers.Put(bp)
+	buf := *bp
+	var total int64
+	for {
+		n, err := s.body.Read(buf[framing.ChunkHead : len(buf)-framing.ChunkTail])
+		if n > 0 {
+			if total += int64(n); s.max > 0 && total > s.max {
+				return ErrTooBig
+			}
+			out := buf[framing.ChunkHead : framing.ChunkHead+n]
+			if chunked {
+				out = framing.Chunk(buf, n)
+			}
+			if werr := s.write(out); werr != nil {
+				return werr
+			}
+		}
+		switch {
+		case err == io.EOF && (!chunked && total != int64(s.length) || chunked && s.body.cut()):
+			return io.ErrUnexpectedEOF
+		case err == io.EOF && chunked:
+			return s.write(s.body.appendEnd(buf[:0]))
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
+
+func (s *sender) write(b []byte) error {
+	if err := s.c.nc.SetWriteDeadline(time.Now().Add(s.timeout)); err != nil {
+		return writeError{err}
+	}
+	if s.stopped.Load() {
+		return writeError{net.ErrClosed} // looked at after the deadline was set, which stop sets too
+	}
+	if _, err := s.c.nc.Write(b); err != nil {
+		return writeError{err}
+	}
+	return nil
+}
+
+// clientBody reads a body that the client is still sending: it has timeout for
+// each piece, up to a second more.
+type clientBody struct {
+	io.Reader
+	conn    net.Conn
+	header  *fasthttp.RequestHeader
+	timeout time.Duration
+	by      int64
+	stopped *atomic.Bool // nil: never
+}
+
+func newClientBody(x *pipeline.Exchange, timeout time.Duration) *clientBody {
+	return &clientBody{Reader: x.Ctx.RequestBodyStream(), conn: x.Ctx.Conn(), header: &x.Ctx.Request.Header, timeout: timeout}
+}
+
+// ReadClientBody reads the whole streamed body of ctx, up to limit bytes. The client
+// has timeout for each piece. The error is ErrTooBig, io.ErrUnexpectedEOF for a
+// body that ends early, or that of reading.
+func ReadClientBody(ctx *fasthttp.RequestCtx, limit int64, timeout time.Duration) ([]byte, error) {
+	b := &clientBody{Reader: ctx.RequestBodyStream(), conn: ctx.Conn(), timeout: timeout}
+	whole, err := io.ReadAll(io.LimitReader(b, limit+1))
+	length := ctx.Request.Header.ContentLength()
+	switch {
+	case err != nil:
+		return nil, err
+	case int64(len(whole)) > limit:
+		return nil, ErrTooBig
+	case length >= 0 && len(whole) != length, length < 0 && b.cut():
+		return nil, io.ErrUnexpectedEOF
+	}
+	return whole, nil
+}
+
+// cut reports whether the client ended the connection: where the end of a chunked
+// body is read, that means before it. A whole body never needs that read.
+func (b *clientBody) cut() bool {
+	e, ok := b.conn.(interface{ Ended() bool })
+	return ok && e.Ended()
+}
+
+// Read implements io.Reader.
+func (b *clientBody) Read(p []byte) (int, error) {
+	if now := pipeline.Now(); b.by < now+int64(b.timeout) {
+		b.by = now + int64(b.timeout+time.Second)
+		if err := b.conn.SetReadDeadline(time.Now().Add(b.timeout + time.Second)); err != nil {
+			return 0, err
+		}
+	}
+	if b.stopped != nil && b.stopped.Load() {
+		return 0, net.ErrClosed // looked at after the deadline was set, which stop sets too
+	}
+	return b.Reader.Read(p)
+}
+
+// appendEnd appends the last chunk and the trailer fields that the client has sent
+// and announced.
+func (b *clientBody) appendEnd(dst []byte) []byte {
+	dst = append(dst, "0\r\n"...)
+	for _, name := range b.header.PeekTrailerKeys() {
+		if value := b.header.PeekBytes(name); len(value) > 0 {
+			dst = append(append(append(append(dst, name...), ": "...), value...), '\r', '\n')
+		}
+	}
+	return append(dst, '\r', '\n')
+}
+
+// ErrTooBig says that a client's body passes the limit.
+var ErrTooBig = errors.New("the body passes its limit")
+
+var copyBuffers = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
+
+// prefix is what was read of a body before it turned out too large to keep.
+type prefix struct{ rest []byte }
+
+func newPrefix(b []byte) *prefix { return &prefix{b} }
+
+// Read implements io.Reader.
+func (p *prefix) Read(b []byte) (int, error) {
+	if len(p.rest) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(b, p.rest)
+	p.rest = p.rest[n:]
+	return n, nil
+}
