@@ -7,14 +7,18 @@ package plugin
 
 import (
 	"github.com/sluice-gateway/sluice/engine/pipeline"
+	"github.com/sluice-gateway/sluice/engine/plugin/canary"
 	"github.com/sluice-gateway/sluice/engine/plugin/correlationid"
 	"github.com/sluice-gateway/sluice/engine/plugin/filelog"
 	"github.com/sluice-gateway/sluice/engine/plugin/keyauth"
 	"github.com/sluice-gateway/sluice/engine/plugin/prometheus"
+	"github.com/sluice-gateway/sluice/engine/plugin/proxyretry"
 	"github.com/sluice-gateway/sluice/engine/plugin/ratelimiting"
 	"github.com/sluice-gateway/sluice/engine/plugin/requesttermination"
+	"github.com/sluice-gateway/sluice/engine/plugin/requesttimeout"
 	"github.com/sluice-gateway/sluice/engine/plugin/requesttransformer"
 	"github.com/sluice-gateway/sluice/engine/plugin/responsetransformer"
+	"github.com/sluice-gateway/sluice/engine/plugin/upstreamtimeout"
 )
 
 // All is every plugin, in the order of Kong's priorities, and the names that
@@ -35,6 +39,12 @@ var All = &pipeline.Specs{
 		requesttransformer.Spec,
 		responsetransformer.Advanced,
 		responsetransformer.Spec,
+		upstreamtimeout.Spec,
+		requesttimeout.Spec,
+		proxyretry.Spec,
+
+		// What is known? And who is asked for what is not.
+		canary.Spec,
 
 		// Who is told?
 		prometheus.Spec,
@@ -68,12 +78,10 @@ var planned = []string{
 
 	// What is changed?
 	"route-by-header", "request-callout", "aggregate", "upstream-oauth", "jq", "route-transformer-advanced", "redirect",
-	"aws-lambda", "azure-functions", "openwhisk", "kafka-upstream", "confluent", "upstream-timeout", "request-timeout",
-	"proxy-retry", "standard-webhooks",
+	"aws-lambda", "azure-functions", "openwhisk", "kafka-upstream", "confluent", "standard-webhooks",
 
 	// What is known?
 	"custom-cache-invalidator", "proxy-cache", "proxy-cache-advanced", "graphql-proxy-cache-advanced", "forward-proxy",
-	"canary",
 
 	// Who is told?
 	"opentelemetry", "http-log", "sentry", "statsd", "statsd-advanced", "datadog", "udp-log", "tcp-log", "loggly",
