@@ -112,6 +112,26 @@ func (c *control) LastReload() admin.Reload {
 	return admin.Reload{Applied: s.Applied, Failed: s.Failed, Error: s.Error, Watching: c.loader.Watching()}
 }
 
+// Addresses implements admin.Fleet.
+func (c *control) Addresses(name string) (list []admin.Address, healthy, known bool) {
+	f := c.Fleet()
+	for h := range f.Targets() {
+		if h.Upstream == name {
+			list = append(list, admin.Address{
+				Target: h.Target, Address: h.Address, State: h.State, Weight: h.Weight,
+				Circuit: h.Circuit, InFlight: h.InFlight, Connections: h.Connections,
+			})
+		}
+	}
+	healthy, known = f.Healthy(name)
+	return list, healthy, known
+}
+
+// SetHealth implements admin.Fleet.
+func (c *control) SetHealth(name, target, only string, healthy bool) bool {
+	return c.Fleet().SetHealth(name, target, only, healthy)
+}
+
 // newLog returns the gateway's log: text, with a level that may change.
 func newLog(w io.Writer) (*slog.Logger, *slog.LevelVar) {
 	level := &slog.LevelVar{}

@@ -64,6 +64,7 @@ type Options struct {
 	Gateway    Gateway
 	Configurer Configurer
 	Observer   Observer
+	Fleet      Fleet
 	// Reading says how posted documents are read.
 	Reading config.Options
 	// Plugins are the names that have code, in the order their hooks run.
@@ -121,6 +122,8 @@ func New(o Options) *API {
 		{"/status", reading, a.Status},
 		{"/status/ready", reading, a.Ready},
 		{"/metrics", reading, a.Metrics},
+		{statusUpstreamsPath, reading, a.statusUpstreams},
+		{statusCanariesPath, reading, a.statusCanaries},
 	}
 	a.admin = append([]route{
 		{"/", reading, a.getRoot},
@@ -128,7 +131,9 @@ func New(o Options) *API {
 		{"/config", writing, a.postConfig},
 		{"/reload", writing, a.postReload},
 		{profilePath + "*", slices.Concat(reading, writing), profiles},
+		{upstreamsPath + "*", append([]string{fasthttp.MethodPut}, reading...), a.upstreams},
 	}, a.status...)
+	a.status = append(a.status, route{upstreamsPath + "*", reading, a.health})
 	return a
 }
 

@@ -112,7 +112,7 @@ func start(t *testing.T, o admin.Options) *api {
 		t.Fatal(err)
 	}
 	g.live.Store(d)
-	o.Gateway, o.Configurer, o.Observer = g, g, g
+	o.Gateway, o.Configurer, o.Observer, o.Fleet = g, g, g, &fleet{}
 	o.Reading = config.Options{Catalog: catalog{}}
 	o.Plugins, o.Version = []string{"correlation-id", "key-auth", "of-our-own"}, "1.2.3"
 	a := admin.New(o)
