@@ -143,7 +143,7 @@ func parseOptions(args []string, errs io.Writer) (*options, error) {
 	f.IntVar(&o.connections, "connections", 64, "keep-alive `connections` of the generator")
 	f.StringVar(&subjects, "subjects", strings.Join(subjectNames(), ","), "comma-separated `names`")
 	f.StringVar(&o.sluice, "sluice", "", "sluice binary (`path`; default: build ./cmd/sluice with CGO_ENABLED=0)")
-	f.StringVar(&o.balancer, "balancer", "round-robin", "`algorithm` of the full subject's upstream: round-robin or consistent-hashing (by consumer)")
+	f.StringVar(&o.balancer, "balancer", "consistent-hashing", "`algorithm` of the full subject's upstream: consistent-hashing (by consumer) or round-robin")
 	f.StringVar(&o.out, "out", "", "also write facts, raw rounds and table to `file`")
 	f.BoolVar(&o.syscalls, "syscalls", false, "also count system calls per request with strace, apart from the timing")
 	f.IntVar(&o.subjectCPU, "cpu", -1, "CPU `number` of the program under test (default: the last one allowed)")

@@ -43,7 +43,7 @@ var subjects = []*subject{
 	},
 	{
 		name: "full", sluice: true, policy: true, prepare: prepareFull,
-		about: "sluice, 10,000 routes, 1,000 consumers, key-auth, rate-limiting by consumer, upstream of 4 targets, correlation-id, prometheus, GOMAXPROCS=1",
+		about: "sluice, 10,000 routes, 1,000 consumers, key-auth, rate-limiting by consumer, upstream of 4 targets by consistent hashing on the consumer, correlation-id, prometheus, GOMAXPROCS=1",
 	},
 }
 
