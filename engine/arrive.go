@@ -291,6 +291,7 @@ func bufferBody(x *exchange, bodyMax int64) pipeline.Verdict {
 	switch {
 	case err == nil:
 		x.Ctx.Request.SetBodyRaw(body)
+		x.BytesIn += int64(len(body))
 		return pipeline.Next
 	case errors.Is(err, upstream.ErrTooBig):
 		x.closing = true
@@ -305,18 +306,18 @@ func bufferBody(x *exchange, bodyMax int64) pipeline.Verdict {
 }
 
 // bufferSmall takes a small body of known length off the connection, so that it
-// can be sent in one piece and, if need be, again.
-func bufferSmall(ctx *fasthttp.RequestCtx) error {
+// can be sent in one piece and, if need be, again. It returns how many bytes it took.
+func bufferSmall(ctx *fasthttp.RequestCtx) (int64, error) {
 	n := ctx.Request.Header.ContentLength()
 	if !ctx.Request.IsBodyStream() || n < 0 || n > upstream.BufferedBodyMax {
-		return nil
+		return 0, nil
 	}
 	body := make([]byte, n)
-	if _, err := io.ReadFull(ctx.RequestBodyStream(), body); err != nil {
-		return errors.Join(errBodyCut, err)
+	if got, err := io.ReadFull(ctx.RequestBodyStream(), body); err != nil {
+		return int64(got), errors.Join(errBodyCut, err)
 	}
 	ctx.Request.SetBodyRaw(body)
-	return nil
+	return int64(n), nil
 }
 
 var errBodyCut = errors.New("the client's body ended early")

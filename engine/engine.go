@@ -124,9 +124,10 @@ func (e *Engine) generalServer() *fasthttp.Server {
 		ExpectHandler: e.expect,
 		// A proxy invents nothing: depart adds what an answer needs.
 		NoDefaultServerHeader: true, NoDefaultDate: true, NoDefaultContentType: true,
-		// Bodies become streams above MaxRequestBodySize; the limit itself is
-		// client_max_body_size, counted while copying.
-		StreamRequestBody: true, MaxRequestBodySize: upstream.BufferedBodyMax,
+		// Bodies are streams above MaxRequestBodySize, and so much of them is read
+		// before the handler is called; the limit itself is client_max_body_size,
+		// counted while copying.
+		StreamRequestBody: true, MaxRequestBodySize: 1,
 		DisablePreParseMultipartForm: true,
 		ReadBufferSize:               headBytesMax,
 		WriteBufferSize:              headBytesMax,

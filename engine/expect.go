@@ -60,7 +60,9 @@ func (e *Engine) resume(x *exchange) {
 	defer e.settle(x)
 	s := x.waiting // one snapshot for the whole request
 	verdict := pipeline.Next
-	if err := bufferSmall(x.Ctx); err != nil {
+	n, err := bufferSmall(x.Ctx)
+	x.BytesIn += n
+	if err != nil {
 		x.closing = true
 		verdict = x.Answer(replyMalformed)
 	} else if !x.entered {

@@ -123,9 +123,11 @@ func (e *Engine) serveHTTP(ctx *fasthttp.RequestCtx) {
 	x := e.awaited(ctx) // the client has been told to go on with its body
 	if x == nil {
 		x = e.general(ctx)
-		if err := bufferSmall(ctx); err != nil {
+		n, err := bufferSmall(ctx)
+		if err != nil {
 			x.arrival.head.Malformed = true
 		}
+		x.arrival.bytesIn += n
 		e.serve(x)
 	} else {
 		e.resume(x)

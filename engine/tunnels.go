@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,12 +20,15 @@ import (
 // route names it. The service then gets an ordinary request.
 func upgrade(x *exchange) []byte {
 	h := &x.Ctx.Request.Header
-	if !h.IsHTTP11() || !h.ConnectionUpgrade() || h.ContentLength() > 0 || x.arrival.head.Chunked {
+	if !h.IsHTTP11() || h.ConnectionClose() || h.ContentLength() > 0 || x.arrival.head.Chunked {
 		return nil // a body would be read as the start of the other protocol
 	}
+	if !slices.ContainsFunc(h.PeekAll("Connection"), namesUpgrade) {
+		return nil // not meant for us
+	}
 	values := h.PeekAll("Upgrade")
-	if len(values) != 1 {
-		return nil
+	if len(values) != 1 || bytes.IndexByte(values[0], ',') >= 0 {
+		return nil // a choice of protocols is not offered
 	}
 	wanted := values[0]
 	if bytes.EqualFold(wanted, []byte("websocket")) {
@@ -40,10 +45,21 @@ func upgrade(x *exchange) []byte {
 	return nil
 }
 
+// namesUpgrade reports whether a Connection field lists upgrade.
+func namesUpgrade(field []byte) bool {
+	for name := range bytes.SplitSeq(field, []byte{','}) {
+		if bytes.EqualFold(bytes.TrimSpace(name), []byte("upgrade")) {
+			return true
+		}
+	}
+	return false
+}
+
 // tunnels are the connections that have changed their protocol. Safe for concurrent use.
 type tunnels struct {
 	mu   sync.Mutex
 	open map[*tunnel.Tunnel]time.Time // since when
+	shut bool                         // no tunnel may go on
 
 	up, down *metrics.Counter
 	ended    map[tunnel.Cause]*metrics.Counter
@@ -84,12 +100,15 @@ func (e *Engine) openTunnel(x *exchange) {
 		x.BytesIn += r.Up
 		x.BytesOut += r.Down
 		e.finish(x)
-	})
+	}, func() { e.finish(x) })
 }
 
 func (t *tunnels) run(one *tunnel.Tunnel) tunnel.Result {
 	t.mu.Lock()
 	t.open[one] = time.Now()
+	if t.shut {
+		one.Close()
+	}
 	t.mu.Unlock()
 	r := one.Run()
 	t.mu.Lock()
@@ -135,9 +154,20 @@ func (t *tunnels) drain(ctx context.Context, until time.Time) {
 		}
 		select {
 		case <-ctx.Done():
+			t.close()
 			return
 		case <-tick.C:
 		}
+	}
+}
+
+// close ends all tunnels, those too that open from now on.
+func (t *tunnels) close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.shut = true
+	for one := range t.open {
+		one.Close()
 	}
 }
 
@@ -146,15 +176,13 @@ func (t *tunnels) closeOldest(n int) int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n = min(n, len(t.open))
-	for range n {
-		var oldest *tunnel.Tunnel
-		for one, since := range t.open {
-			if oldest == nil || since.Before(t.open[oldest]) {
-				oldest = one
-			}
-		}
-		delete(t.open, oldest)
-		oldest.Close()
+	if n <= 0 {
+		return 0
+	}
+	oldest := slices.SortedFunc(maps.Keys(t.open), func(a, b *tunnel.Tunnel) int { return t.open[a].Compare(t.open[b]) })
+	for _, one := range oldest[:n] {
+		delete(t.open, one)
+		one.Close()
 	}
 	return n
 }

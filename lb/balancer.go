@@ -40,6 +40,9 @@ type Request struct {
 	Now int64
 	// Tried are the targets that earlier attempts of this request used.
 	Tried []int
+	// Careful says that the request cannot be sent again: it is a trial only where
+	// no other came for carefulWait, since with a failed trial it fails.
+	Careful bool
 	// Trial is set by a pick whose target is half-open: the caller must report
 	// the outcome to the target's State.
 	Trial bool

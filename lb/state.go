@@ -22,8 +22,8 @@ import (
 //
 // Down.Open is above 0 where only traffic says how targets fare. Kong leaves such
 // a target out until an operator puts it back; here it gets trials, one at a time
-// by default, and enough successes in a row bring it back with its counters at
-// zero. Where active probes look at unhealthy targets no request is risked, and
+// by default and first of requests that can be sent again (Request.Careful), and
+// enough successes in a row bring it back with its counters at zero. Where active probes look at unhealthy targets no request is risked, and
 // the probe's successes decide by Kong's rules.
 //
 // A target that is healthy but whose circuit opened is probed as an unhealthy
@@ -91,13 +91,17 @@ func (s *State) Usable(r *Request) bool {
 	if s.circuit.gate.Load() == 0 {
 		return !s.Full()
 	}
-	if s.Full() {
+	if s.Full() || r.Careful && r.Now-s.circuit.gate.Load() < carefulWait {
 		return false
 	}
 	var ok bool
 	ok, r.Trial = s.circuit.Allow(r.Now)
 	return ok
 }
+
+// carefulWait is how long a target that may have a trial waits for a request that
+// can be sent again, before it is given one that cannot.
+const carefulWait = 1e9
 
 // Peek reports whether Usable may say yes at now, and takes nothing.
 func (s *State) Peek(now int64) bool {

@@ -1,9 +1,7 @@
 package config
 
 import (
-	"fmt"
 	"reflect"
-	"slices"
 	"strings"
 )
 
@@ -102,80 +100,40 @@ func (c checker) queue(queue, timeout int, limited bool) {
 	}
 }
 
-// failoverMax is the longest chain of upstreams, the first one included.
+// failoverMax is how many upstreams may stand in for each other, the first included.
 const failoverMax = 8
 
-// failover checks where upstreams fail over to, one fault a circle or chain that is too
-// long, however many upstreams lead into it.
+// failover checks where upstreams fail over to. Two may stand in for each other: a chain
+// ends where it comes back to an upstream that it has.
 func (r *reader) failover() {
-	f := failovers{r: r, length: map[*item]int{}}
 	for _, it := range r.items {
-		if u, ok := it.entity.(*Upstream); ok && u.Failover != "" {
-			f.follow(it)
-			if !u.takesOut() {
-				checker{r, it}.warn("failover", "no health check and no circuit_breaker takes a target out: "+
-					"taken only when no target has an address")
-			}
-		}
-	}
-}
-
-// failovers holds how many upstreams are in the chain from each, 0 where it leads into a
-// circle. It visits each upstream once.
-type failovers struct {
-	r      *reader
-	length map[*item]int
-}
-
-func (f failovers) follow(it *item) {
-	var path []*item
-	rest, known := 0, false
-	for it != nil {
-		if rest, known = f.length[it]; known {
-			break
-		}
-		if at := slices.Index(path, it); at >= 0 {
-			f.fault(path[at], "leads back to where it started: %s", append(path[at:len(path):len(path)], it))
-			known = true
-			break
-		}
-		path = append(path, it)
-		it = f.next(it)
-	}
-	isCircle := known && rest == 0
-	for _, in := range slices.Backward(path) {
-		if isCircle {
-			f.length[in] = 0
+		u, ok := it.entity.(*Upstream)
+		if !ok || u.Failover == "" {
 			continue
 		}
-		rest++
-		f.length[in] = rest
-		if rest == failoverMax+1 {
-			f.fault(in, fmt.Sprintf("goes through %d upstreams, at most %d may follow each other: %%s", rest, failoverMax), f.chain(in))
+		c := checker{r, it}
+		if r.lookup("upstreams", u.Failover) == it {
+			c.fault("failover", "names the upstream itself; expected another one")
+		}
+		if chain := r.failoverChain(it); len(chain) == failoverMax+1 { // a longer one holds one of these
+			c.fault("failover", "goes through %d upstreams, at most %d may follow each other: %s", len(chain), failoverMax, strings.Join(chain, " -> "))
+		}
+		if !u.takesOut() {
+			c.warn("failover", "no health check and no circuit_breaker takes a target out: taken only when no target has an address")
 		}
 	}
 }
 
-func (f failovers) next(it *item) *item {
-	u := it.entity.(*Upstream)
-	if u.Failover == "" {
-		return nil
+// failoverChain returns the names of the upstreams that requests for it may go to.
+func (r *reader) failoverChain(it *item) []string {
+	var names []string
+	seen := map[*item]bool{}
+	for ; it != nil && !seen[it] && len(names) <= failoverMax+1; it = r.lookup("upstreams", it.entity.(*Upstream).Failover) {
+		seen[it] = true
+		names = append(names, it.entity.(*Upstream).Name)
+		if it.entity.(*Upstream).Failover == "" {
+			break
+		}
 	}
-	return f.r.lookup("upstreams", u.Failover)
-}
-
-func (f failovers) chain(it *item) []*item {
-	var chain []*item
-	for ; it != nil; it = f.next(it) {
-		chain = append(chain, it)
-	}
-	return chain
-}
-
-func (f failovers) fault(it *item, format string, chain []*item) {
-	names := make([]string, len(chain))
-	for i, in := range chain {
-		names[i] = in.entity.(*Upstream).Name
-	}
-	checker{f.r, it}.fault("failover", format, strings.Join(names, " -> "))
+	return names
 }

@@ -337,7 +337,7 @@ func (l *lane) sendStream(resp *fasthttp.Response) (sent int64, err error) {
 		if rerr == io.EOF {
 			if chunked {
 				var m int64
-				m, err = l.writeSlow([]byte(framing.LastChunk))
+				m, err = l.writeSlow(appendLastChunk(buf[:0], &resp.Header))
 				sent += m
 			}
 			break
@@ -348,4 +348,12 @@ func (l *lane) sendStream(resp *fasthttp.Response) (sent int64, err error) {
 		}
 	}
 	return sent, errors.Join(err, resp.CloseBodyStream())
+}
+
+// appendLastChunk appends the end of a chunked body, with the trailer fields of h.
+func appendLastChunk(dst []byte, h *fasthttp.ResponseHeader) []byte {
+	if len(h.PeekTrailerKeys()) == 0 {
+		return append(dst, framing.LastChunk...)
+	}
+	return append(append(dst, "0\r\n"...), h.TrailerHeader()...)
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -51,9 +52,9 @@ type peerConn struct {
 	peer Peer
 	held []byte
 
-	ended        bool   // used by the goroutine that reads
-	gate         func() // called before an error of reading is returned; nil: none
-	hijacked     bool   // a tunnel has the connection
+	ended        bool        // used by the goroutine that reads
+	yield        sync.Locker // unlocked while reading waits; nil: none
+	takeover     takeover
 	closing      atomic.Bool
 	writeTimeout time.Duration
 	writeBy      int64 // deadline armed for writes, a Now value
@@ -68,32 +69,35 @@ func (c *peerConn) Read(b []byte) (int, error) {
 		}
 		return n, nil
 	}
-	return readNoting(c.Conn, b, &c.ended, c.gate)
+	return readNoting(c.Conn, b, &c.ended, c.yield)
 }
 
 // readNoting reads from c and notes its end, which fasthttp does not tell from
 // the end of a body. Bytes that come with the end are returned without it.
-func readNoting(c net.Conn, b []byte, ended *bool, gate func()) (int, error) {
+func readNoting(c net.Conn, b []byte, ended *bool, yield sync.Locker) (int, error) {
+	if yield != nil {
+		yield.Unlock()
+	}
 	n, err := c.Read(b)
+	if yield != nil {
+		yield.Lock()
+	}
 	if err == io.EOF {
 		if n > 0 {
 			return n, nil
 		}
 		*ended = true
 	}
-	if err != nil && gate != nil {
-		gate()
-	}
 	return n, err
 }
 
-// GateErrors makes reading call gate before it returns an error; nil ends that. To be
-// called while nobody reads.
-func (c *peerConn) GateErrors(gate func()) { c.gate = gate }
+// YieldReads makes reading, which is to be done with l locked, unlock it while it waits;
+// nil ends that. To be called while nobody reads.
+func (c *peerConn) YieldReads(l sync.Locker) { c.yield = l }
 
-// GateErrors makes reading call gate before it returns an error; nil ends that. To be
-// called while nobody reads.
-func (c *tlsConn) GateErrors(gate func()) { c.gate = gate }
+// YieldReads makes reading, which is to be done with l locked, unlock it while it waits;
+// nil ends that. To be called while nobody reads.
+func (c *tlsConn) YieldReads(l sync.Locker) { c.yield = l }
 
 // Ended reports whether the client has ended the connection.
 func (c *peerConn) Ended() bool { return c.ended }
@@ -102,19 +106,35 @@ func (c *peerConn) Ended() bool { return c.ended }
 func (c *tlsConn) Ended() bool { return c.ended }
 
 // Read implements net.Conn.
-func (c *tlsConn) Read(b []byte) (int, error) { return readNoting(c.Conn, b, &c.ended, c.gate) }
+func (c *tlsConn) Read(b []byte) (int, error) { return readNoting(c.Conn, b, &c.ended, c.yield) }
 
-// Close implements net.Conn. A client that is still sending when it is answered
-// would lose the answer to the reset that closing with unread bytes causes, so
-// this ends our side first and reads on until the client is done, for a while
-// (nginx: lingering_close).
+// Close implements net.Conn.
 func (c *peerConn) Close() error {
-	if tcp, ok := c.Conn.(*net.TCPConn); ok && !c.closing.Swap(true) {
-		if err := tcp.CloseWrite(); err == nil && tcp.SetReadDeadline(time.Now().Add(lingerTimeout)) == nil {
-			_, _ = io.Copy(io.Discard, onlyReader{tcp}) // whatever ends it, the connection is over
-		}
+	if !c.closing.Swap(true) {
+		linger(c.Conn)
 	}
 	return c.Conn.Close()
+}
+
+// Close implements net.Conn.
+func (c *tlsConn) Close() error {
+	if !c.closing.Swap(true) && c.CloseWrite() == nil {
+		linger(c.NetConn())
+	}
+	return c.Conn.Close()
+}
+
+// linger ends our side of c and reads on until the client is done, for a while (nginx:
+// lingering_close). A client that is still sending when it is answered would lose the
+// answer to the reset that closing with unread bytes causes.
+func linger(c net.Conn) {
+	tcp, ok := c.(*net.TCPConn)
+	if p, behind := c.(interface{ TCPConn() (*net.TCPConn, bool) }); behind { // a PROXY header
+		tcp, ok = p.TCPConn()
+	}
+	if ok && tcp.CloseWrite() == nil && tcp.SetReadDeadline(time.Now().Add(lingerTimeout)) == nil {
+		_, _ = io.Copy(io.Discard, onlyReader{tcp}) // whatever ends it, the connection is over
+	}
 }
 
 // lingerTimeout bounds how long a closing connection is read from.
@@ -128,9 +148,10 @@ type tlsConn struct {
 	*tls.Conn
 	peer Peer
 
-	ended        bool   // used by the goroutine that reads
-	gate         func() // called before an error of reading is returned; nil: none
-	hijacked     bool   // a tunnel has the connection
+	ended        bool        // used by the goroutine that reads
+	yield        sync.Locker // unlocked while reading waits; nil: none
+	takeover     takeover
+	closing      atomic.Bool
 	writeTimeout time.Duration
 	writeBy      int64
 }

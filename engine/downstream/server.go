@@ -195,23 +195,12 @@ func (s *Server) serveGeneral(c net.Conn) (tunneled bool) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		s.Log.Debug("connection ended", "error", err)
 	}
-	switch c := c.(type) {
-	case *peerConn:
-		return c.hijacked
-	case *tlsConn:
-		return c.hijacked
-	}
-	return false
+	return takeoverOf(c).end()
 }
 
 func (s *Server) noteState(c net.Conn, state fasthttp.ConnState) {
 	if state == fasthttp.StateHijacked { // told by the goroutine of serveGeneral
-		switch c := c.(type) {
-		case *peerConn:
-			c.hijacked = true
-		case *tlsConn:
-			c.hijacked = true
-		}
+		takeoverOf(c).hijacked = true
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -106,6 +106,10 @@ type Env struct {
 	// Destination opens a service that the document need not have, such as one of
 	// its own with another host: for plugins that lead requests elsewhere.
 	Destination func(s *config.Service) (Destination, error)
+	// StandIn returns what answers where p refuses: the disabled instance, at p's very
+	// scope, of a plugin that stands in. It is nil where there is none. The answer may
+	// fail to come, as with a condition; x.Answered tells.
+	StandIn func(p *config.Plugin) func(x *Exchange)
 
 	holder *Holder
 	shared map[string]any

@@ -34,7 +34,9 @@ type compiler struct {
 	// fallbacks answer while a circuit is open, by the id of a route or service, ""
 	// for everywhere.
 	fallbacks map[string]func(*pipeline.Exchange)
-	errs      []error
+	// standIns are the same by their very scope, for plugins that refuse.
+	standIns map[bounds]func(*pipeline.Exchange)
+	errs     []error
 }
 
 // Compile builds the snapshot of env.Document. On error everything it acquired
@@ -50,6 +52,7 @@ func Compile(base pipeline.Env, keeper *pipeline.Keeper, specs *pipeline.Specs) 
 		named:    map[string]bool{},
 
 		fallbacks: map[string]func(*pipeline.Exchange){},
+		standIns:  map[bounds]func(*pipeline.Exchange){},
 	}
 	c.errorStyle()
 	c.headers()
@@ -68,10 +71,13 @@ func Compile(base pipeline.Env, keeper *pipeline.Keeper, specs *pipeline.Specs) 
 	for _, s := range base.Document.Services {
 		c.entity[s.ID] = s
 	}
-	c.buildPlugins()
+	c.env.StandIn = func(p *config.Plugin) func(*pipeline.Exchange) { return c.standIns[boundsOf(p)] }
 	c.buildFallbacks()
+	c.buildPlugins()
 	c.buildRoutes()
-	c.Fleet = c.opener.Finish()
+	fleet, err := c.opener.Finish()
+	c.fail(err)
+	c.Fleet = fleet
 	if err := errors.Join(c.errs...); err != nil {
 		return nil, errors.Join(err, c.Release()())
 	}
@@ -191,12 +197,20 @@ func (c *compiler) buildPlugins() {
 	}
 }
 
+// bounds are what an instance is bound to: ids, "" where it is not.
+type bounds struct{ route, service, consumer, group string }
+
+func boundsOf(p *config.Plugin) bounds {
+	return bounds{p.Route, p.Service, p.Consumer, p.ConsumerGroup}
+}
+
 // buildFallbacks builds the disabled instances of plugins that stand in for a service:
-// they are what the patterns call "enabled programmatically on circuit open".
+// they are what the patterns call "enabled programmatically" on circuit open, or when
+// a quota is exceeded. It comes before the plugins, which may ask for them.
 func (c *compiler) buildFallbacks() {
 	for _, p := range c.Document.Plugins {
 		spec, _, ok := c.specs.Lookup(p.Name)
-		if p.Enabled || !ok || !spec.StandsIn || p.Consumer != "" || p.ConsumerGroup != "" {
+		if p.Enabled || !ok || !spec.StandsIn {
 			continue
 		}
 		hooks, err := spec.Build(p, c.env)
@@ -207,9 +221,18 @@ func (c *compiler) buildFallbacks() {
 		if hooks.Close != nil {
 			c.closers = append(c.closers, hooks.Close)
 		}
-		key := cmp.Or(p.Route, p.Service)
-		if _, taken := c.fallbacks[key]; !taken && hooks.Request != nil && !hooks.BuffersRequest {
-			c.fallbacks[key] = func(x *pipeline.Exchange) { hooks.Request(x) }
+		if hooks.Request == nil || hooks.BuffersRequest {
+			continue
+		}
+		answer := func(x *pipeline.Exchange) { hooks.Request(x) }
+		if at := boundsOf(p); c.standIns[at] == nil {
+			c.standIns[at] = answer
+		}
+		if p.Consumer != "" || p.ConsumerGroup != "" {
+			continue
+		}
+		if key := cmp.Or(p.Route, p.Service); c.fallbacks[key] == nil {
+			c.fallbacks[key] = answer
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/sluice-gateway/sluice/engine/pipeline"
 	"github.com/sluice-gateway/sluice/lb"
 )
 
@@ -49,7 +50,8 @@ func newAddress(r *roster, dial, target, name string) *address {
 }
 
 // poolsMax bounds the pools of one address: server names come from clients where
-// a route has preserve_host. Beyond it connections are not kept.
+// a route has preserve_host. A pool that is out of use gives way to a new one; where
+// none is, the new one's connections are not kept.
 const poolsMax = 64
 
 // pool returns the connections to a by t, which for TLS differ by server name.
@@ -77,6 +79,9 @@ func (a *address) addPool(t *transport, serverName string) *pool {
 			return p
 		}
 	}
+	if len(pools) >= poolsMax {
+		pools = makeRoom(pools)
+	}
 	p := newPool(a, t, serverName)
 	if len(pools) >= poolsMax || !t.adopt(p) {
 		p.shut = true // its connections end with their request
@@ -85,6 +90,19 @@ func (a *address) addPool(t *transport, serverName string) *pool {
 	pools = append(slices.Clip(pools), p)
 	a.pools.Store(&pools)
 	return p
+}
+
+// makeRoom returns pools without one that is out of use, if there is such.
+func makeRoom(pools []*pool) []*pool {
+	now := pipeline.Now()
+	for i, p := range pools {
+		if p.unused(now) {
+			p.abandon(p)
+			p.close()
+			return slices.Delete(slices.Clone(pools), i, i+1)
+		}
+	}
+	return pools
 }
 
 // drop forgets p, which its transport closes.

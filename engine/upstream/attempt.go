@@ -12,10 +12,7 @@ import (
 // while it lay idle does not count: the attempt is made once more over a new one.
 func (s *Service) try(k *call, i int) fault {
 	x, a := k.x, k.gen.addresses[i]
-	started := x.UpstreamStart
-	if len(x.Tries) > 0 {
-		started = pipeline.Now()
-	}
+	started := k.pick.Now
 	k.pick.Tried = append(k.pick.Tried, i)
 	k.bound(started)
 	x.Tries = append(x.Tries, pipeline.Try{Target: a.dial, Start: started})
@@ -74,6 +71,7 @@ func (s *Service) reach(k *call, a *address, started int64, fresh bool) fault {
 	p := a.pool(s.transport, s.serverName(k, a))
 	c, f := k.connect(p, started, fresh)
 	if c == nil {
+		f.misnamed = f.kind == KindTLS && k.way.preserveHost && unknownName(f.err)
 		return k.overdue(f)
 	}
 	if !c.reused {
@@ -111,7 +109,7 @@ func (k *call) connect(p *pool, now int64, fresh bool) (*conn, fault) {
 	if fresh {
 		return p.connect(k.within(k.timeouts.Connect))
 	}
-	careful := !k.repeatable()
+	careful := k.pick.Careful
 	for c := p.get(now); c != nil; c = p.get(now) {
 		if !careful && !c.suspect && now-c.idleFrom < int64(quietTime) || !c.pending() {
 			c.suspect = false
@@ -193,15 +191,19 @@ func (s *Service) answer(k *call, a *address, c *conn) fault {
 	}
 	x.UpstreamHeaders = pipeline.Now()
 	status := resp.StatusCode()
-	k.report(a, status, &fault{})
 	if k.group.timed {
 		a.state.Observe(x.UpstreamHeaders, x.UpstreamHeaders-x.Tries[len(x.Tries)-1].Start)
 	}
 	x.UpstreamStatus = status
 	if status == fasthttp.StatusSwitchingProtocols {
-		return s.upgraded(k, c)
+		f := s.upgraded(k, c)
+		if f.kind == kindNone {
+			k.report(a, status, &f)
+		}
+		return f
 	}
 	if k.retriesStatus(resp) {
+		k.report(a, status, &fault{})
 		k.stopSending()
 		c.waste(resp)
 		note := &x.Tries[len(x.Tries)-1]
@@ -210,6 +212,11 @@ func (s *Service) answer(k *call, a *address, c *conn) fault {
 	}
 	f := s.receive(k, c)
 	if f.kind == kindNone {
+		// Not before: an answer that breaks off is no success. Of one that is passed
+		// on as it comes its body tells.
+		if !resp.IsBodyStream() {
+			k.report(a, status, &f)
+		}
 		x.Source = pipeline.SourceService
 		s.finishRetries(k)
 	}

@@ -45,9 +45,11 @@ type conn struct {
 	armed int64
 
 	// State of the current exchange.
-	out      []byte      // what is still to be sent before the first read
-	buffer   *sendBuffer // holds out
-	in       []byte      // where the read under way puts its bytes
+	patience time.Duration // each read has this long, up to until; 0: armed by others
+	until    int64         // Now() at which the answer is overdue, 0 for never
+	out      []byte        // what is still to be sent before the first read
+	buffer   *sendBuffer   // holds out
+	in       []byte        // where the read under way puts its bytes
 	n        int
 	phase    phase
 	err      error
@@ -104,7 +106,7 @@ func (c *conn) start(b *sendBuffer) {
 	c.out, c.buffer = b.b, b
 	c.phase = phaseSend
 	c.sent, c.received, c.bodyDone = false, false, true // sendStream says otherwise for a body that follows
-	c.last = nil
+	c.last, c.patience = nil, 0
 	c.requests++
 }
 
@@ -160,8 +162,14 @@ func (c *conn) write(b []byte, timeout time.Duration) error {
 }
 
 // Read fills p with bytes of the response, sending first what start queued.
-// It waits until the armed read deadline.
+// It waits until the armed read deadline, or as long as patience says.
 func (c *conn) Read(p []byte) (int, error) {
+	if c.patience > 0 {
+		if err := c.arm(pipeline.Now(), c.patience, c.until); err != nil {
+			c.last = err
+			return 0, err
+		}
+	}
 	n, err := c.read(p)
 	if n > 0 {
 		c.received = true

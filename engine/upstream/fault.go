@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -58,7 +59,10 @@ type fault struct {
 	// stale marks a kept connection that the service had closed: the attempt
 	// does not count.
 	stale bool
-	err   error
+	// misnamed marks a host that the client asked for and the service has no
+	// certificate for, which says nothing of the service's health.
+	misnamed bool
+	err      error
 }
 
 // Replies of Kong, rendered once.
@@ -125,6 +129,13 @@ func isTimeout(err error) bool {
 	}
 	var ne net.Error
 	return errors.As(err, &ne) && ne.Timeout()
+}
+
+// unknownName reports whether TLS failed over the name that was asked for.
+func unknownName(err error) bool {
+	var mismatch x509.HostnameError
+	var op *net.OpError
+	return errors.As(err, &mismatch) || refusedByTLS(err) && errors.As(err, &op) && op.Err.Error() == "tls: unrecognized name"
 }
 
 // refusedByTLS reports whether err is an alert of the other side's TLS.

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"iter"
 	"net/netip"
+	"sync/atomic"
 
 	"github.com/sluice-gateway/sluice/engine/pipeline"
 	"github.com/sluice-gateway/sluice/lb"
@@ -14,7 +15,11 @@ import (
 type Fleet struct {
 	groups []*group
 	guards []namedGuard
+	front  *front
 }
+
+// front is which Fleet leads, kept across snapshots.
+type front struct{ fleet atomic.Pointer[Fleet] }
 
 type namedGuard struct {
 	name string
@@ -22,8 +27,20 @@ type namedGuard struct {
 }
 
 // Lead makes the settings of this snapshot those that count for what outlives
-// snapshots: limits, circuits, probes. To be called once it is live.
+// snapshots: limits, circuits, probes. What only the snapshot before it has is probed
+// no more. To be called once it is live.
 func (f *Fleet) Lead() {
+	if old := f.front.fleet.Swap(f); old != nil {
+		stay := make(map[*group]bool, len(f.groups))
+		for _, g := range f.groups {
+			stay[g] = true
+		}
+		for _, g := range old.groups {
+			if !stay[g] {
+				g.roster.leader.CompareAndSwap(g, nil)
+			}
+		}
+	}
 	for _, g := range f.groups {
 		g.lead()
 	}
@@ -55,20 +72,20 @@ func (g *group) health(now int64) []pipeline.TargetHealth {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	gen := g.live.Load()
-	var list []pipeline.TargetHealth
+	of := make(map[string][]int, len(g.targets)) // addresses by target
+	for i, a := range gen.addresses {
+		of[a.target] = append(of[a.target], i)
+	}
+	list := make([]pipeline.TargetHealth, 0, len(gen.addresses))
 	for _, m := range g.targets {
-		found := false
-		for i, a := range gen.addresses {
-			if a.target != m.text {
-				continue
-			}
-			found = true
+		for _, i := range of[m.text] {
+			a := gen.addresses[i]
 			list = append(list, pipeline.TargetHealth{
 				Upstream: g.name, Target: m.text, Address: a.dial, State: g.stateOf(a, now), Weight: gen.targets[i].Weight,
 				Circuit: a.state.Circuit(now).String(), InFlight: a.state.InFlight(), Connections: a.open.Load(),
 			})
 		}
-		if !found {
+		if len(of[m.text]) == 0 {
 			list = append(list, pipeline.TargetHealth{Upstream: g.name, Target: m.text, Address: m.text, State: "dns_error", Weight: m.weight})
 		}
 	}

@@ -38,6 +38,9 @@ const (
 // Each entered with a limit needs a leave.
 // waits counts those that do not get one at once.
 func (g *gate) enter(s *gateSettings, patience time.Duration, waits *metrics.Counter) entry {
+	if s.limit <= 0 {
+		return entered // and is not counted
+	}
 	if g.line.waiting.Load() == 0 && g.try(s.limit) {
 		return entered // Fast path: there is room and nobody waits for it.
 	}

@@ -36,19 +36,20 @@ type group struct {
 	limits  limits
 	// hostHeader is host_header of the upstream, nil for the target's name.
 	hostHeader []byte
-	counted    bool   // requests in flight are counted by address
-	timed      bool   // so is how fast it answers
-	next       *group // takes over when this one has no healthy target
+	counted    bool // requests in flight are counted by address
+	timed      bool // so is how fast it answers
 	resolver   *dns.Resolver
 
 	live      atomic.Pointer[generation]
 	unhealthy atomic.Bool // available weight is at or below healthchecks.threshold
 
-	mu      sync.Mutex // publish, and what follows
-	pending bool       // a publish is due
+	mu      sync.Mutex    // publish, and what follows
+	pending bool          // a publish is due
+	took    time.Duration // by the last one
 	closed  bool
 	probing bool           // the prober runs
 	settled sync.WaitGroup // first answers of DNS
+	ready   atomic.Bool    // they are all there
 	chores  sync.WaitGroup // the prober and its probes
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -118,18 +119,22 @@ func newMember(e *config.Target, text string, weight int) (*member, error) {
 func (g *group) open(targets []*member) {
 	g.targets = targets
 	g.ctx, g.cancel = context.WithCancel(context.Background())
+	g.ready.Store(true)
 	if g.resolver != nil {
+		g.mu.Lock() // answers wait until all names are followed
 		for _, m := range targets {
 			if _, err := netip.ParseAddr(m.host); err != nil && m.weight > 0 {
 				g.follow(m)
 			}
 		}
+		g.mu.Unlock()
 	}
 	g.publish()
 }
 
-// follow watches the name of m.
+// follow watches the name of m. Called with g.mu held.
 func (g *group) follow(m *member) {
+	g.ready.Store(false)
 	g.settled.Add(1)
 	m.watch = g.resolver.Watch(m.host, func(a dns.Answer, err error) {
 		g.mu.Lock()
@@ -141,16 +146,20 @@ func (g *group) follow(m *member) {
 		}
 		if !g.pending && !g.closed {
 			g.pending = true
-			time.AfterFunc(publishDelay, g.publishPending)
+			time.AfterFunc(max(publishDelay, 4*g.took), g.publishPending)
 		}
 	})
 }
 
-// publishDelay collects changes of many names into one generation.
+// publishDelay collects changes of many names into one generation. Where making that
+// takes long, as a ring of thousands of targets does, a fifth of the time goes there.
 const publishDelay = 5 * time.Millisecond
 
 // wait returns when every name has had its first answer, or after patience.
 func (g *group) wait(patience time.Duration) {
+	if g.ready.Load() {
+		return // nothing is resolved, or it was before
+	}
 	done := make(chan struct{})
 	go func() { // ends: a lookup is bounded, and so is the group's life
 		g.settled.Wait()
@@ -158,6 +167,7 @@ func (g *group) wait(patience time.Duration) {
 	}()
 	select {
 	case <-done:
+		g.ready.Store(true)
 		g.publishPending()
 	case <-time.After(patience):
 	}
@@ -181,6 +191,7 @@ func (g *group) publish() {
 		g.mu.Unlock()
 		return
 	}
+	began := pipeline.Now()
 	next := &generation{}
 	seen := map[*address]bool{}
 	for _, m := range g.targets {
@@ -191,6 +202,7 @@ func (g *group) publish() {
 	}
 	next.balancer = g.newBalancer(next.targets)
 	old := g.live.Swap(next)
+	g.took = time.Duration(pipeline.Now() - began)
 	g.mu.Unlock()
 	if old != nil {
 		g.roster.give(old.addresses)

@@ -104,7 +104,7 @@ func (s *Service) record(k *call, a lb.Attempt, f fault) {
 	g, now := s.guard, pipeline.Now()
 	var change lb.Change
 	switch {
-	case f.kind.client() || f.kind == KindFull:
+	case f.kind.client() || f.misnamed || f.kind == KindFull:
 		g.breaker.Abandon(a, now)
 	case f.kind != kindNone:
 		change = g.breaker.Record(a, false, now)
@@ -118,7 +118,7 @@ func (s *Service) record(k *call, a lb.Attempt, f fault) {
 
 // balanced enters the gate of the upstream and sends the request.
 func (s *Service) balanced(k *call) fault {
-	g := s.group
+	g := s.groups[0]
 	if g.limits.requests.limit > 0 {
 		if f := s.queued(k, &g.roster.gate, &g.limits.requests); f.kind != kindNone {
 			return f
@@ -135,6 +135,7 @@ func (s *Service) queued(k *call, g *gate, set *gateSettings) fault {
 		patience = time.Duration(d - pipeline.Now())
 	}
 	q := &s.meters.queue
+	k.waited = true // perhaps not, but then a clock read is all it costs
 	how := g.enter(set, patience, q.waits)
 	if how == entered {
 		return fault{}
@@ -152,8 +153,12 @@ func (s *Service) refuse(k *call, f fault) {
 	case KindNoTarget, KindNoneLeft:
 		s.answerOpen(k, nil, k.gen.retryAfter(pipeline.Now()))
 	default:
-		x.Answer(f.kind.reply())
-		if f.kind == KindFull {
+		kind := f.kind
+		if kind == KindFull && x.Deadline != 0 && pipeline.Now() >= x.Deadline {
+			kind = KindDeadline // what passed is the time of the request, in the queue
+		}
+		x.Answer(kind.reply())
+		if kind == KindFull {
 			x.Ctx.Response.Header.Set("Retry-After", "1")
 		}
 	}
@@ -171,8 +176,7 @@ func (s *Service) answerOpen(k *call, own *pipeline.Reply, after int64) {
 	switch {
 	case own != nil:
 		x.Answer(own)
-	case k.way.Fallback != nil && k.group.breaks():
-		k.way.Fallback(x)
+	case k.fallsBack():
 	default:
 		if k.attempt > 1 || s.guard != nil && s.guard.breaks {
 			kind = KindNoneLeft
@@ -182,6 +186,18 @@ func (s *Service) answerOpen(k *call, own *pipeline.Reply, after int64) {
 	if after > 0 && after < math.MaxInt64 {
 		x.Ctx.Response.Header.Set("Retry-After", strconv.FormatInt((after+int64(time.Second)-1)/int64(time.Second), 10))
 	}
+}
+
+// fallsBack lets the route's fallback answer, where there is one and a circuit may be
+// why nothing is sent, and reports whether it did: one with a trigger answers some
+// requests only.
+func (k *call) fallsBack() bool {
+	g := k.service.guard
+	if k.way.Fallback == nil || (g == nil || !g.breaks) && !k.group.breaks() {
+		return false
+	}
+	k.way.Fallback(k.x)
+	return k.x.Answered()
 }
 
 // retryAfter returns the time until a target may be tried again, in nanoseconds.

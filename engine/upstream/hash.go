@@ -60,6 +60,11 @@ func (h *hasher) add(kind, header, cookie, arg, capture string) {
 	h.inputs = append(h.inputs, i)
 }
 
+// same reports whether two hashers turn a request into the same bytes.
+func (h *hasher) same(o *hasher) bool {
+	return o != nil && h.cookie == o.cookie && h.suffix == o.suffix && slices.Equal(h.inputs, o.inputs)
+}
+
 // append appends what x is hashed by to dst.
 func (h *hasher) append(dst []byte, x *pipeline.Exchange) []byte {
 	start := len(dst)

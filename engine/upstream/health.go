@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"bytes"
 	"time"
 
 	"github.com/sluice-gateway/sluice/engine/config"
@@ -89,6 +90,9 @@ func seconds(n float64) int64 { return int64(n * float64(time.Second)) }
 // event returns how the fault of an attempt counts. Unlike in Kong, every failed
 // attempt counts, the last one too.
 func (f *fault) event() lb.Event {
+	if f.misnamed {
+		return lb.Abandoned
+	}
 	switch f.kind {
 	case KindConnectTime, KindReadTime, KindWriteTime:
 		return lb.Timeout
@@ -120,6 +124,38 @@ func (k *call) report(a *address, status int, f *fault) {
 	}
 	g.changed(a, a.state.Report(e, &k.pick, now))
 }
+
+// watch makes b tell the health of the current target how it ends: with its status, or
+// broken off by the service.
+func (k *call) watch(b *body) {
+	g := k.group
+	if !g.rules.on && !k.pick.Trial {
+		return // nobody asks
+	}
+	a, status := k.gen.addresses[k.pick.Tried[len(k.pick.Tried)-1]], k.x.UpstreamStatus
+	r := lb.Request{Now: k.pick.Now, Shard: k.pick.Shard, Trial: k.pick.Trial}
+	e := lb.Ignored
+	if status < len(g.rules.traffic) {
+		e = g.rules.traffic[status]
+	}
+	b.ending = func(broken bool) {
+		if broken {
+			e = lb.TCPFailure
+		}
+		g.changed(a, a.state.Report(e, &r, pipeline.Now()))
+		e, r.Trial = lb.Abandoned, false // told; it may still break off
+	}
+	if r.Trial {
+		b.passes = k.x.UpstreamHeaders + int64(trialTime)
+		if bytes.HasPrefix(k.x.Ctx.Response.Header.ContentType(), eventStream) {
+			b.ending(false) // nothing may follow for long
+		}
+	}
+}
+
+// trialTime is for how long the answer to a trial must come, if it does not end before:
+// it may be one that never ends, which must not keep its target out.
+const trialTime = time.Second
 
 // changed takes note of a change of a's health.
 func (g *group) changed(a *address, c lb.Change) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -64,6 +65,10 @@ func NewOpener(env *pipeline.Env) (*Opener, error) {
 	for _, h := range d.Gateway.HeadersUpstream {
 		o.requestID = o.requestID || h == "X-Kong-Request-Id"
 	}
+	var err error
+	if o.fleet.front, err = pipeline.Keep(env, "upstream front", func() (*front, error) { return &front{}, nil }); err != nil {
+		return o, err
+	}
 	if o.dial != nil {
 		return o, nil
 	}
@@ -71,7 +76,6 @@ func NewOpener(env *pipeline.Env) (*Opener, error) {
 	o.dial = func(ctx context.Context, address string) (net.Conn, error) {
 		return dialer.DialContext(ctx, "tcp", address)
 	}
-	var err error
 	o.resolver, err = openResolver(env)
 	return o, err
 }
@@ -129,9 +133,9 @@ func (o *Opener) Service(e *config.Service) (*Service, error) {
 	u := o.upstreams[e.Host]
 	if s.transport, err = o.transport(e, u); err == nil {
 		if u == nil {
-			s.group, err = o.plain(e)
+			s.groups, err = o.plain(e)
 		} else {
-			s.group, err = o.balanced(u)
+			s.groups, err = o.balanced(u)
 		}
 	}
 	if e.CircuitBreaker.Enabled() || e.Limits.Requests > 0 {
@@ -167,28 +171,36 @@ func (d *destination) Forward(x *pipeline.Exchange) {
 func (d *destination) Healthy() bool { return d.service.Healthy() }
 
 // plain opens the group of a service whose host is no upstream.
-func (o *Opener) plain(e *config.Service) (*group, error) {
+func (o *Opener) plain(e *config.Service) ([]*group, error) {
 	text := net.JoinHostPort(e.Host, strconv.Itoa(e.Port))
 	m, err := newMember(nil, text, 1)
 	if err != nil {
 		return nil, err
 	}
-	return o.group("host "+text, nil, text, []*member{m}, nil)
+	g, err := o.group("host "+text, nil, text, []*member{m})
+	return []*group{g}, err
 }
 
-// balanced opens the group of an upstream, and of those that stand in for it.
-func (o *Opener) balanced(u *config.Upstream) (*group, error) {
-	key, err := json.Marshal(u)
-	if err != nil {
-		return nil, err
-	}
-	var next *group
-	if u.Failover != "" && o.byID[u.Failover] != nil {
-		if next, err = o.balanced(o.byID[u.Failover]); err != nil {
+// balanced opens the group of an upstream, and of those that stand in for it: the
+// chain ends where it would come back.
+func (o *Opener) balanced(u *config.Upstream) ([]*group, error) {
+	var groups []*group
+	for u != nil {
+		g, err := o.upstream(u)
+		if err != nil {
 			return nil, err
 		}
-		key = append(append(key, " then "...), next.key...)
+		if slices.Contains(groups, g) {
+			break
+		}
+		groups, u = append(groups, g), o.byID[u.Failover]
 	}
+	return groups, nil
+}
+
+// upstream opens the group of u.
+func (o *Opener) upstream(u *config.Upstream) (*group, error) {
+	key, err := json.Marshal(u)
 	var members []*member
 	for _, t := range o.targets[u.ID] {
 		m, merr := newMember(t, t.Target, t.Weight)
@@ -202,11 +214,11 @@ func (o *Opener) balanced(u *config.Upstream) (*group, error) {
 	if err != nil {
 		return nil, err
 	}
-	return o.group("upstream "+string(key), u, u.Name, members, next)
+	return o.group("upstream "+string(key), u, u.Name, members)
 }
 
 // group opens a group once a snapshot, and keeps it as long as its settings stay.
-func (o *Opener) group(key string, u *config.Upstream, name string, members []*member, next *group) (*group, error) {
+func (o *Opener) group(key string, u *config.Upstream, name string, members []*member) (*group, error) {
 	if o.resolver != nil {
 		key += fmt.Sprintf(" dns=%p", o.resolver)
 	}
@@ -229,7 +241,7 @@ func (o *Opener) group(key string, u *config.Upstream, name string, members []*m
 	}
 	g, err := pipeline.Keep(o.env, "upstream group "+key, func() (*group, error) {
 		g := &group{
-			key: key, name: name, entity: u, roster: r, next: next, resolver: o.resolver, rules: newHealthRules(u),
+			key: key, name: name, entity: u, roster: r, resolver: o.resolver, rules: newHealthRules(u),
 			meters: o.meters, log: o.env.Log,
 		}
 		g.shape()
@@ -270,13 +282,19 @@ func (g *group) shape() {
 // it goes live. Names without an answer then are followed on.
 const settleMax = 2 * time.Second
 
-// Finish waits for names to be resolved and returns what was opened.
-func (o *Opener) Finish() *Fleet {
+// Finish opens the upstreams that no service leads to, since they are probed and have
+// a health as in Kong, waits for names to be resolved, and returns what was opened.
+func (o *Opener) Finish() (*Fleet, error) {
+	var errs []error
+	for _, u := range o.env.Document.Upstreams {
+		_, err := o.upstream(u)
+		errs = append(errs, err)
+	}
 	until := time.Now().Add(settleMax)
 	for _, g := range o.fleet.groups {
 		g.wait(time.Until(until))
 	}
-	return o.fleet
+	return o.fleet, errors.Join(errs...)
 }
 
 // hostField returns the Host field for a target: the port only if it is not the

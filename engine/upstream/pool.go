@@ -85,9 +85,10 @@ type pool struct {
 	address    *address
 	serverName string // of TLS
 
-	mu   sync.Mutex
-	idle []*conn
-	shut bool
+	mu      sync.Mutex
+	idle    []*conn
+	lastPut int64 // Now(), 0 for never
+	shut    bool
 }
 
 func newPool(a *address, t *transport, serverName string) *pool {
@@ -126,9 +127,16 @@ func (p *pool) put(c *conn, now int64) bool {
 		p.mu.Unlock()
 		return false
 	}
-	p.idle = append(p.idle, c)
+	p.idle, p.lastPut = append(p.idle, c), now
 	p.mu.Unlock()
 	return true
+}
+
+// unused reports whether p keeps nothing at now, and has not for as long as it would.
+func (p *pool) unused(now int64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.idle) == 0 && (p.lastPut == 0 || now-p.lastPut >= int64(p.idleTimeout))
 }
 
 // oldest takes the connection out that is idle for longest; nil if none is.

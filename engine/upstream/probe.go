@@ -67,56 +67,72 @@ func (g *group) startProbes() {
 	}
 	g.probing = true
 	g.chores.Go(func() {
-		g.prober.run()
-		g.mu.Lock()
-		g.probing = false
-		g.mu.Unlock()
+		for again := true; again; again = g.probesAgain() {
+			g.prober.run()
+		}
 	})
+}
+
+// probesAgain reports whether g has come to lead again while its prober was on its way
+// out, and notes that probing ends if not.
+func (g *group) probesAgain() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.probing = !g.closed && g.prober.leads()
+	return g.probing
+}
+
+// leads reports whether probes are this prober's to make.
+func (p *prober) leads() bool {
+	return p.group.roster.leader.Load() == p.group && p.group.ctx.Err() == nil
 }
 
 func (p *prober) run() {
 	tick := time.NewTicker(probeTick)
 	defer tick.Stop()
-	for {
+	for p.leads() {
 		select {
 		case <-p.group.ctx.Done():
 			return
 		case <-tick.C:
+			p.round()
 		}
-		if p.group.roster.leader.Load() != p.group {
-			return
-		}
-		p.round(pipeline.Now())
 	}
 }
 
-// round starts the probes that are due, as many as may run at a time; the others wait
-// for the next round. Kong: an address of weight 0 is not checked.
-func (p *prober) round(now int64) {
+// round starts the probes that are due. While as many as may run at a time are under
+// way, the others wait for their turn. Kong: an address of weight 0 is not checked.
+func (p *prober) round() {
 	gen := p.group.live.Load()
-	first := rand.IntN(len(gen.addresses) + 1) // nobody is always the one left over
+	now := pipeline.Now()
+	first := rand.IntN(len(gen.addresses) + 1) // nobody is always the last
 	for n := range gen.addresses {
 		i := (first + n) % len(gen.addresses)
 		a := gen.addresses[i]
-		if gen.targets[i].Weight <= 0 || !p.due(a, now) || a.probe.under.Load() {
+		if gen.targets[i].Weight <= 0 || a.probe.under.Load() || !p.due(a, now) {
 			continue
 		}
 		select {
 		case p.slots <- struct{}{}:
-		default:
+		case <-p.group.ctx.Done():
 			return
 		}
-		a.probe.under.Store(true)
+		if !p.leads() || !a.probe.under.CompareAndSwap(false, true) {
+			<-p.slots
+			continue
+		}
 		p.group.chores.Go(func() {
 			defer func() { a.probe.under.Store(false); <-p.slots }()
 			p.check(a)
 		})
+		now = pipeline.Now()
 	}
 }
 
 // due reports whether a is to be probed now, and plans its next probe. The first comes
 // at a random moment of the interval and each later one up to a tenth of it early or
-// late, so that thousands of targets do not beat together.
+// late, so that thousands of targets do not beat together, also when a reload or a
+// change of sides gives them another interval.
 func (p *prober) due(a *address, now int64) bool {
 	interval := seconds(p.rules.Healthy.Interval)
 	if a.state.Circuit(now) != lb.Closed {
@@ -128,10 +144,10 @@ func (p *prober) due(a *address, now int64) bool {
 	}
 	due := a.probe.due.Load()
 	switch {
-	case due == 0:
+	case due == 0, due-now > interval+interval/jitter:
 		a.probe.due.Store(now + rand.Int64N(interval))
 		return false
-	case now < due && due-now <= interval+interval/jitter:
+	case now < due:
 		return false
 	}
 	a.probe.due.Store(now + interval - interval/jitter + rand.Int64N(2*interval/jitter+1))
@@ -150,8 +166,8 @@ func (p *prober) check(a *address) {
 	ctx, cancel := context.WithTimeout(p.group.ctx, timeout)
 	defer cancel()
 	e := p.ask(ctx, a)
-	if p.group.ctx.Err() != nil {
-		return // cut short, not failed
+	if !p.leads() {
+		return // cut short, not failed; or asked by settings that are none any more
 	}
 	p.group.count(e)
 	p.group.changed(a, a.state.Probe(e, pipeline.Now()))
@@ -180,8 +196,12 @@ func (p *prober) ask(ctx context.Context, a *address) lb.Event {
 	if err != nil {
 		return lb.HTTPFailure // a path that cannot be asked for
 	}
-	req.Host = p.host
-	if req.Host == "" {
+	switch {
+	case p.host != "":
+		req.Host = p.host
+	case p.tls != nil:
+		req.Host = string(a.fieldTLS)
+	default:
 		req.Host = string(a.field)
 	}
 	for name, values := range p.rules.Headers {
@@ -191,8 +211,11 @@ func (p *prober) ask(ctx context.Context, a *address) lb.Event {
 	if err != nil {
 		return probeFault(err)
 	}
-	_, _ = io.CopyN(io.Discard, resp.Body, 4<<10) // the status is what counts
+	_, err = io.CopyN(io.Discard, resp.Body, 4<<10)
 	_ = resp.Body.Close()
+	if err != nil && err != io.EOF && !isTimeout(err) {
+		return probeFault(err) // it broke off, as it would for clients; else the status is what counts
+	}
 	if resp.StatusCode >= len(p.group.rules.probes) {
 		return lb.Ignored
 	}
@@ -207,7 +230,7 @@ func probeFault(err error) lb.Event {
 	switch {
 	case isTimeout(err):
 		return lb.Timeout
-	case errors.As(err, &op), brokenByPeer(err), errors.Is(err, io.EOF), errors.As(err, &handshake):
+	case errors.As(err, &op), brokenByPeer(err), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &handshake):
 		return lb.TCPFailure
 	}
 	return lb.HTTPFailure

@@ -10,7 +10,6 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/sluice-gateway/sluice/engine/pipeline"
-	"github.com/sluice-gateway/sluice/lb"
 )
 
 // interimMax bounds the 1xx responses one answer may be preceded by.
@@ -69,7 +68,8 @@ type body struct {
 	trailers *fasthttp.ResponseHeader // where trailer fields go, nil to drop them
 	lease    lease                    // ends with the body
 	sender   *sender                  // of the request's body, nil if that was sent before
-	broken   func()                   // told when the service breaks the body off
+	ending   func(broken bool)        // told how the body ended; nil where nobody asks
+	passes   int64                    // Now() from which a trial under way has passed, 0 for no trial
 }
 
 var errBroken = errors.New("the service broke off its response")
@@ -77,11 +77,23 @@ var errBroken = errors.New("the service broke off its response")
 // Read implements io.Reader.
 func (b *body) Read(p []byte) (int, error) {
 	n, err := b.read(p)
-	if err != nil && err != io.EOF && !b.done && b.broken != nil {
-		b.broken()
-		b.broken = nil
+	switch {
+	case err != nil && err != io.EOF && !b.done:
+		b.tell(true)
+	case b.passes != 0 && b.ending != nil && pipeline.Now() >= b.passes:
+		b.passes = 0
+		b.ending(false) // but not for the last time
 	}
 	return n, err
+}
+
+// tell says how the body ended, if that has not been said: that the service broke it
+// off, or that it did not.
+func (b *body) tell(broken bool) {
+	if b.ending != nil {
+		b.ending(broken)
+		b.ending = nil
+	}
 }
 
 func (b *body) read(p []byte) (int, error) {
@@ -94,10 +106,6 @@ func (b *body) read(p []byte) (int, error) {
 	if err := b.c.arm(pipeline.Now(), b.timeout, b.until); err != nil {
 		return 0, err
 	}
-	if b.sender != nil && b.sender.gone.Load() {
-		b.broken = nil // the client has
-		return 0, errBroken
-	}
 	if b.chunked && b.left == 0 {
 		if err := b.nextChunk(); err != nil {
 			return 0, err
@@ -105,6 +113,9 @@ func (b *body) read(p []byte) (int, error) {
 		if b.done {
 			return 0, io.EOF
 		}
+	}
+	if err := b.wait(); err != nil {
+		return 0, err
 	}
 	if b.left >= 0 && int64(len(p)) > b.left {
 		p = p[:b.left]
@@ -126,6 +137,22 @@ func (b *body) read(p []byte) (int, error) {
 	return n, err
 }
 
+// wait waits for more of an answer that may depend on what the client still sends.
+func (b *body) wait() error {
+	if b.sender == nil || b.br.Buffered() > 0 {
+		return nil
+	}
+	switch err := b.sender.await(b.c, b.timeout, b.until); err {
+	case errGivenUp:
+		b.tell(b.sender.stop().kind == KindWriteTime) // else the client has broken off
+		return errBroken
+	case io.EOF:
+		return nil // the next read says it again
+	default:
+		return err
+	}
+}
+
 // nextChunk reads a chunk's size line, or the end of the body.
 func (b *body) nextChunk() error {
 	if b.started {
@@ -134,6 +161,9 @@ func (b *body) nextChunk() error {
 		}
 	}
 	b.started = true
+	if err := b.wait(); err != nil {
+		return err
+	}
 	size, err := readChunkSize(b.br)
 	if err != nil {
 		return err
@@ -177,12 +207,13 @@ func (b *body) finish() {
 	if b.sender != nil {
 		b.reuse = b.sender.stop().kind == kindNone && b.sender.complete && b.reuse
 	}
-	b.lease.end()
+	b.tell(false)
 	if b.reuse {
 		b.c.release(pipeline.Now())
 	} else {
 		b.c.close()
 	}
+	b.lease.end() // last: who waits for its place wants the connection too
 }
 
 // Detach hands what is left of the body over to the reader it returns: closing b
@@ -201,8 +232,9 @@ func (b *body) Close() error {
 		if b.sender != nil {
 			_ = b.sender.stop() // the connection ends, whatever it was
 		}
-		b.lease.end()
+		b.tell(false) // by the client's will or ours
 		b.c.close()
+		b.lease.end() // last, as in finish
 	}
 	return nil
 }
@@ -302,6 +334,7 @@ func (s *Service) receive(k *call, c *conn) fault {
 	x := k.x
 	resp := &x.Ctx.Response
 	h := &resp.Header
+	k.sender.hold()
 	reuse := !h.ConnectionClose()
 	h.ResetConnectionClose()
 	h.SetProtocol(ourProtocol) // the service's is between it and us
@@ -312,21 +345,32 @@ func (s *Service) receive(k *call, c *conn) fault {
 		resp.SkipBody = true
 		c.suspect = true // if it sends a body all the same, that must not answer another
 		return k.finish(c, reuse)
-	case length >= 0 && length <= BufferedBodyMax, x.BuffersBody && length >= 0 && length <= WholeBodyMax:
+	case length >= 0 && (length <= BufferedBodyMax || x.BuffersBody && length <= WholeBodyMax) && k.atHand(c, length):
+		// The header is in time; what is missing of the body has the read timeout for
+		// each piece.
+		c.patience, c.until = k.timeouts.Read, x.Deadline
 		if err := resp.ReadBody(c.br, WholeBodyMax); err != nil {
 			return s.headFault(c, err)
 		}
 		return k.finish(c, reuse)
 	case length == -1 && takeChunks(c.br, resp):
+		h.Del("Trailer") // none came
 		return k.finish(c, reuse)
 	}
 	b := k.stream(c, length, reuse)
 	if x.BuffersBody || length < 0 && !x.Ctx.Request.Header.IsHTTP11() {
 		return s.readWhole(resp, b, length) // HTTP/1.0 knows no chunks
 	}
+	k.watch(b)
 	resp.SetBodyStream(b, max(length, -1))
 	resp.ImmediateHeaderFlush = length < 0
 	return fault{}
+}
+
+// atHand reports whether the rest of an answer need not wait for the client: it is here,
+// or the request's body is sent.
+func (k *call) atHand(c *conn, length int) bool {
+	return k.sender == nil || k.sender.over.Load() || length <= c.br.Buffered()
 }
 
 // stream returns the body of an answer that is passed on as it comes.
@@ -335,7 +379,7 @@ func (k *call) stream(c *conn, length int, reuse bool) *body {
 	h := &x.Ctx.Response.Header
 	b := &body{
 		c: c, br: c.br, timeout: k.timeouts.Read, until: x.Deadline, left: int64(length), reuse: reuse,
-		lease: k.lease, sender: k.sender, broken: k.breaks(),
+		lease: k.lease, sender: k.sender,
 	}
 	k.lease, k.sender = lease{}, nil
 	switch {
@@ -347,28 +391,22 @@ func (k *call) stream(c *conn, length int, reuse bool) *body {
 	case length < 0:
 		b.left, b.reuse = -1, false
 	}
-	if x.StreamIdle > 0 && bytes.HasPrefix(h.ContentType(), eventStream) {
-		b.timeout, b.until = x.StreamIdle, 0
+	if bytes.HasPrefix(h.ContentType(), eventStream) {
+		b.until = 0 // it has no end that could be late
+		if x.StreamIdle > 0 {
+			b.timeout = x.StreamIdle
+		}
 	}
 	return b
 }
 
 var eventStream = []byte("text/event-stream")
 
-// takesTrailers reports whether the client wants trailer fields.
+// takesTrailers reports whether the client wants trailer fields, and can have them: they
+// follow chunks.
 func takesTrailers(x *pipeline.Exchange) bool {
-	return bytes.Contains(x.Ctx.Request.Header.Peek("Te"), []byte("trailers"))
-}
-
-// breaks returns what tells the health of the current target that it broke off an
-// answer; nil where nobody asks.
-func (k *call) breaks() func() {
-	g := k.group
-	if !g.rules.on {
-		return nil
-	}
-	a, r := k.gen.addresses[k.pick.Tried[len(k.pick.Tried)-1]], lb.Request{Now: k.pick.Now, Shard: k.pick.Shard}
-	return func() { g.changed(a, a.state.Report(lb.TCPFailure, &r, pipeline.Now())) }
+	h := &x.Ctx.Request.Header
+	return bytes.Contains(h.Peek("Te"), []byte("trailers")) && h.IsHTTP11() && !x.BuffersBody
 }
 
 // finish gives the connection back after an answer that is at hand as a whole.
@@ -397,63 +435,4 @@ func (s *Service) readWhole(resp *fasthttp.Response, b *body, length int) fault 
 	}
 	resp.SetBodyRaw(whole)
 	return fault{}
-}
-
-// hopFields are the fields of a response that belong to the connection to the
-// service (RFC 9110 section 7.6.1).
-var hopFields = [...]string{"Connection", "Keep-Alive", "Proxy-Connection", "Transfer-Encoding", "Upgrade", "Trailer", "Te"}
-
-// hopTrailer is the bit of Trailer, which goes on to a client that wants it.
-const hopTrailer = 1 << 5
-
-// hopStripper removes hopFields and what Connection names. Most responses have
-// one or none of them, so it looks before it deletes.
-type hopStripper struct {
-	found uint8  // bit i: hopFields[i]
-	named []byte // value of the Connection field
-	visit func(key, value []byte) bool
-}
-
-func (s *hopStripper) field(key, value []byte) bool {
-	switch string(key) {
-	case "Connection":
-		s.found |= 1 << 0
-		s.named = append(append(s.named, value...), ',')
-	case "Keep-Alive":
-		s.found |= 1 << 1
-	case "Proxy-Connection":
-		s.found |= 1 << 2
-	case "Transfer-Encoding":
-		s.found |= 1 << 3
-	case "Upgrade":
-		s.found |= 1 << 4
-	case "Trailer":
-		s.found |= hopTrailer
-	case "Te":
-		s.found |= 1 << 6
-	}
-	return true
-}
-
-func (s *hopStripper) clean(h *fasthttp.ResponseHeader, keepTrailer bool) {
-	s.found, s.named = 0, s.named[:0]
-	h.All()(s.visit)
-	if keepTrailer {
-		s.found &^= hopTrailer
-	}
-	if s.found == 0 {
-		return
-	}
-	for i, name := range hopFields {
-		if s.found&(1<<i) != 0 {
-			h.Del(name)
-		}
-	}
-	for rest := s.named; len(rest) > 0; {
-		var name []byte
-		name, rest, _ = bytes.Cut(rest, []byte{','})
-		if name = bytes.TrimSpace(name); len(name) > 0 && !bytes.EqualFold(name, []byte("Content-Length")) {
-			h.DelBytes(name)
-		}
-	}
 }

@@ -139,6 +139,7 @@ func (k *call) keepBody() fault {
 			return bodyFault(err)
 		}
 		req.SetBodyRaw(whole)
+		k.x.BytesIn += int64(len(whole))
 		return fault{}
 	}
 	return k.keepChunked(limit)
@@ -157,6 +158,7 @@ func (k *call) keepChunked(limit int64) fault {
 		return bodyFault(io.ErrUnexpectedEOF)
 	case int64(len(head)) <= limit:
 		req.SetBodyRaw(head)
+		k.x.BytesIn += int64(len(head))
 	default:
 		k.prefix = head
 	}

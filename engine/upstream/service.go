@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -23,7 +24,9 @@ const (
 // Service forwards exchanges to one configured service. Immutable and safe for
 // concurrent use; what changes, such as connections and health, is kept elsewhere.
 type Service struct {
-	group     *group
+	// groups are where targets are picked: the service's own, then those that stand in
+	// for it while it has no healthy target. At least one.
+	groups    []*group
 	transport *transport
 	secure    bool // by TLS
 	retries   int
@@ -55,6 +58,7 @@ type call struct {
 	way     *Way
 	service *Service
 	group   *group
+	place   int         // of group among the service's
 	gen     *generation // one for the whole request, unless another group takes over
 	pick    lb.Request
 	hash    []byte
@@ -63,6 +67,7 @@ type call struct {
 	policy   *pipeline.RetryPolicy
 	retries  int
 	attempt  int           // from 1
+	waited   bool          // in a queue, before the first attempt
 	wait     time.Duration // before the next one
 	until    int64         // Now() at which the attempt is given up, 0 for never
 	lease    lease
@@ -95,13 +100,28 @@ func (s *Service) forward(k *call, x *pipeline.Exchange, way *Way) {
 	}
 }
 
-// Healthy reports whether the service is likely to answer now.
+// Healthy reports whether the service is likely to answer now. One that needs a trial
+// to come back is, as long as there is one to be had.
 func (s *Service) Healthy() bool {
-	if s.guard != nil && s.guard.open(pipeline.Now()) {
+	now := pipeline.Now()
+	if s.guard != nil && s.guard.open(now) {
 		return false
 	}
-	for g := s.group; g != nil; g = g.next {
-		if !g.unhealthy.Load() && len(g.live.Load().addresses) > 0 {
+	for _, g := range s.groups {
+		gen := g.live.Load()
+		if !g.unhealthy.Load() && len(gen.addresses) > 0 || g.unhealthy.Load() && gen.triable(now) {
+			return true
+		}
+	}
+	return false
+}
+
+// triable reports whether a target that is out may have a trial at now. It takes no
+// lock, since whoever wants that trial does not wait for one.
+func (n *generation) triable(now int64) bool {
+	const never = 0 // at which only what is in may be used
+	for i := range n.targets {
+		if t := &n.targets[i]; t.Weight > 0 && t.State.Peek(now) && !t.State.Peek(never) {
 			return true
 		}
 	}
@@ -125,23 +145,29 @@ func (k *call) begin(s *Service, x *pipeline.Exchange, way *Way) {
 	if k.policy != nil {
 		k.retries = k.policy.Retries
 	}
-	k.pick.Shard, k.pick.Trial = x.ConnID, false
+	k.pick.Shard, k.pick.Now, k.pick.Trial, k.waited = x.ConnID, x.UpstreamStart, false, false
+	k.attempt, k.wait = 0, 0 // what another request left
 	k.hash = k.hash[:0]
-	k.enter(s.group)
+	k.place = 0
+	k.enter(s.groups[0])
 }
 
 // enter makes g the group that targets are picked from.
 func (k *call) enter(g *group) {
+	before := k.group // nil for the first
 	k.group, k.gen = g, g.live.Load()
 	k.pick.Tried = k.pick.Tried[:0]
 	if g.hash != nil {
-		k.hash = g.hash.append(k.hash[:0], k.x)
+		if before == nil || !g.hash.same(before.hash) { // else a client would be given two cookies
+			k.hash = g.hash.append(k.hash[:0], k.x)
+		}
 		k.pick.Hash = g.hashKey(k.hash)
 	}
 }
 
 // end gives k back, and what it holds unless a stream or a tunnel took that over.
 func (k *call) end() {
+	k.stopSending() // only a panic has left it
 	k.lease.end()
 	k.x, k.way, k.service, k.group, k.gen, k.policy, k.sender, k.prefix = nil, nil, nil, nil, nil, nil, nil, nil
 	calls.Put(k)
@@ -151,12 +177,14 @@ func (k *call) end() {
 // try again.
 func (s *Service) attempts(k *call) fault {
 	f := fault{kind: KindNoTarget}
+	k.pick.Careful = !k.repeatable()
 	for k.attempt = 1; ; k.attempt++ {
 		i, kind := k.choose()
 		if i == lb.None {
 			if k.attempt > 1 && kind == KindNoTarget {
 				kind = KindNoneLeft
 			}
+			s.meters.faults.count(kind)
 			return fault{kind: kind, err: f.err}
 		}
 		if f = s.try(k, i); f.kind == kindNone {
@@ -183,7 +211,9 @@ func (k *call) discard() {
 // choose picks the target of the next attempt. It waits where all targets are at
 // their limit; other groups take over where this one has no healthy target.
 func (k *call) choose() (int, Kind) {
-	k.pick.Now = pipeline.Now()
+	if k.attempt > 1 || k.waited {
+		k.pick.Now = pipeline.Now()
+	}
 	for {
 		i, kind := k.pickHere()
 		if i != lb.None || kind == KindFull {
@@ -193,16 +223,37 @@ func (k *call) choose() (int, Kind) {
 			k.pick.Tried = k.pick.Tried[:0] // every target has failed: start over
 			continue
 		}
-		if k.group.next == nil {
+		if k.place == len(k.service.groups)-1 {
 			if k.group.entity == nil && len(k.gen.addresses) == 0 {
 				kind = KindResolve
 			}
 			return lb.None, kind
 		}
-		s := k.service
-		s.meters.failovers.Inc()
-		k.enter(k.group.next)
+		if f := k.failOver(); f.kind != kindNone {
+			return lb.None, f.kind
+		}
 	}
+}
+
+// failOver makes the next group the one that targets are picked from. Its limit of
+// requests holds then, in place of the one before.
+func (k *call) failOver() fault {
+	k.service.meters.failovers.Inc()
+	if r := k.lease.roster; r != nil {
+		k.lease.roster = nil
+		r.gate.leave()
+	}
+	k.place++
+	k.enter(k.service.groups[k.place])
+	g := k.group
+	if g.limits.requests.limit > 0 {
+		if f := k.service.queued(k, &g.roster.gate, &g.limits.requests); f.kind != kindNone {
+			return f
+		}
+		k.lease.roster = g.roster
+	}
+	k.pick.Now = pipeline.Now()
+	return fault{}
 }
 
 // pickHere picks from the group k is at.
@@ -212,7 +263,7 @@ func (k *call) pickHere() (int, Kind) {
 		return k.pickNow(), KindNoTarget // Fast path.
 	}
 	if g.roster.line.waiting.Load() == 0 {
-		if i := k.pickNow(); i != lb.None || !k.gen.anyFull(k.pick.Now) {
+		if i := k.pickNow(); i != lb.None || !k.wasFull() {
 			return i, KindNoTarget
 		}
 	}
@@ -226,7 +277,7 @@ func (k *call) pickHere() (int, Kind) {
 	how := g.roster.line.ask(func() bool {
 		k.pick.Now = pipeline.Now()
 		i = k.pickNow()
-		return i != lb.None || !k.gen.anyFull(k.pick.Now)
+		return i != lb.None || !k.wasFull()
 	}, g.limits.requests.queue, patience)
 	if how != entered {
 		queue.refused[how].Inc()
@@ -255,8 +306,11 @@ func (k *call) pickNow() int {
 // pickTries bounds how often a pick may lose its last place to another request.
 const pickTries = 8
 
-// trial picks a half-open target in a group that is down.
+// trial picks a half-open target in a group that is down. Any request may be the trial:
+// it has nowhere else to go.
 func (n *generation) trial(r *lb.Request) int {
+	defer func(careful bool) { r.Careful = careful }(r.Careful)
+	r.Careful = false
 	for i := range n.targets {
 		t := &n.targets[i]
 		if t.Weight > 0 && t.State.Circuit(r.Now) != lb.Closed && t.State.Usable(r) {
@@ -266,10 +320,15 @@ func (n *generation) trial(r *lb.Request) int {
 	return lb.None
 }
 
-// anyFull reports whether a target is kept from r only by its limit.
-func (n *generation) anyFull(now int64) bool {
-	for i := range n.targets {
-		if t := &n.targets[i]; t.Weight > 0 && t.State.Full() && t.State.Circuit(now) == lb.Closed {
+// wasFull reports, after a pick that found nothing, whether that was for the limit of a
+// target: one that is in and was not tried. Not whether it is full now, since it may
+// have got room meanwhile.
+func (k *call) wasFull() bool {
+	if k.group.unhealthy.Load() {
+		return false
+	}
+	for i := range k.gen.targets {
+		if t := &k.gen.targets[i]; t.Weight > 0 && t.State.Circuit(k.pick.Now) == lb.Closed && !slices.Contains(k.pick.Tried, i) {
 			return true
 		}
 	}
@@ -294,6 +353,7 @@ func (l *lease) take(k *call, i int) bool {
 		if k.pick.Trial {
 			a.state.Report(lb.Abandoned, &k.pick, k.pick.Now)
 		}
+		a.roster.line.wake() // who looked meanwhile saw one too many
 		return false
 	}
 	l.address = a

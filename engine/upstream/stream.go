@@ -18,6 +18,7 @@ import (
 // already reads the answer: a service may answer before it has the whole body, or
 // piece by piece. It has one goroutine, which ends before its request does.
 type sender struct {
+	x      *pipeline.Exchange // until stop has counted the body there
 	c      *conn
 	body   *clientBody
 	length int // -1 for chunks
@@ -25,23 +26,28 @@ type sender struct {
 	// timeout is how long the service may take for each piece.
 	timeout time.Duration
 
-	gone     atomic.Bool // the client's body has failed: the answer need not be awaited
-	over     atomic.Bool // nothing more will be sent
-	endedAt  atomic.Int64
-	stopped  atomic.Bool   // the answer is complete: no more need be sent
-	released bool          // of the request's goroutine: answering has let go
-	answered chan struct{} // closed when it does
-	done     chan struct{} // closed when the goroutine ends
+	gone    atomic.Bool // the client's body has failed: the answer need not be awaited
+	over    atomic.Bool // nothing more will be sent
+	endedAt atomic.Int64
+	stopped atomic.Bool   // the answer is complete: no more need be sent
+	done    chan struct{} // closed when the goroutine ends
 
-	complete bool  // the whole body was sent; valid after done
-	fault    fault // valid after done
+	// parsing is held where the body is parsed, which changes the request's header: its
+	// trailer, and what looking fields up leaves behind. It is not held while the client
+	// is waited for.
+	parsing sync.Mutex
+	yields  yielder // nil: held while waiting too, so that nobody else may
+	held    bool    // by the request's goroutine
+
+	end      []byte // what ends the chunks
+	taken    int64  // bytes of the client's body; valid after done
+	complete bool   // the whole body was sent; valid after done
+	fault    fault  // valid after done
 }
 
-// errorGate is a client's connection that can be asked not to report errors of
-// reading before the answer has begun to be written: until then fasthttp's server
-// looks at its stream of the request's body without a lock.
-type errorGate interface {
-	GateErrors(gate func())
+// yielder is a client's connection that unlocks a lock while it waits for bytes.
+type yielder interface {
+	YieldReads(l sync.Locker)
 }
 
 // sendStream sends the head that start queued, begins to send the body, and waits for
@@ -52,50 +58,69 @@ func (s *Service) sendStream(k *call, c *conn, length int) fault {
 		return k.overdue(c.fault(writeError{err}))
 	}
 	snd := &sender{
-		c: c, length: length, max: s.bodyMax, timeout: k.timeouts.Write, body: newClientBody(k.x, s.clientTimeout),
-		answered: make(chan struct{}), done: make(chan struct{}),
+		x: k.x, c: c, length: length, max: s.bodyMax, timeout: k.timeouts.Write, body: newClientBody(k.x, s.clientTimeout),
+		done: make(chan struct{}),
 	}
 	snd.body.stopped = &snd.stopped
 	if k.prefix != nil {
 		snd.body.Reader = io.MultiReader(newPrefix(k.prefix), snd.body.Reader)
 		k.prefix = nil
 	}
-	if g, ok := snd.body.conn.(errorGate); ok {
-		g.GateErrors(snd.clientFailed)
+	if snd.yields, _ = snd.body.conn.(yielder); snd.yields != nil {
+		snd.yields.YieldReads(&snd.parsing)
 	}
 	k.sender = snd
 	go snd.run()
 	return k.awaitHead(c)
 }
 
-// awaitHead waits for the answer while the body is on its way: the read timeout
-// begins with the end of the body.
+// awaitHead waits for the answer while the body is on its way.
 func (k *call) awaitHead(c *conn) fault {
-	snd := k.sender
-	for {
-		now := pipeline.Now()
-		if err := c.arm(now, k.timeouts.Read, k.until); err != nil {
-			return c.fault(err)
+	err := k.sender.await(c, k.timeouts.Read, k.until)
+	switch {
+	case err == nil:
+		return fault{}
+	case err == errGivenUp:
+		return k.sender.stop()
+	case isTimeout(err):
+		return fault{kind: KindReadTime, sent: true, err: err}
+	}
+	return c.fault(err)
+}
+
+// await waits until something of the answer has arrived. The timeout does not pass while
+// the client's body is on its way: it begins with its end.
+func (s *sender) await(c *conn, timeout time.Duration, until int64) error {
+	began := pipeline.Now()
+	for now := began; ; {
+		by := now + int64(timeout)
+		if s.over.Load() {
+			by = max(began, s.endedAt.Load()) + int64(timeout)
 		}
-		if snd.gone.Load() {
-			return snd.stop()
+		if err := c.arm(now, max(time.Duration(by-now), time.Millisecond), until); err != nil {
+			return err
+		}
+		if s.gone.Load() {
+			return errGivenUp
 		}
 		_, err := c.reader().Peek(1)
-		switch {
-		case err == nil:
-			return fault{}
-		case snd.gone.Load():
-			return snd.stop()
-		case !isTimeout(err):
-			return c.fault(err)
+		if err == nil {
+			return nil
 		}
-		c.last = nil
 		now = pipeline.Now()
-		if k.until != 0 && now >= k.until || snd.over.Load() && now-snd.endedAt.Load() >= int64(k.timeouts.Read) {
-			return fault{kind: KindReadTime, sent: true, err: err}
+		switch {
+		case s.gone.Load():
+			return errGivenUp
+		case !isTimeout(err), until != 0 && now >= until:
+			return err
+		case s.over.Load() && now >= max(began, s.endedAt.Load())+int64(timeout):
+			return err
 		}
+		c.last = nil // it may still come
 	}
 }
+
+var errGivenUp = errors.New("sending the request's body has failed")
 
 // run is the sender's goroutine.
 func (s *sender) run() {
@@ -128,19 +153,21 @@ func (s *sender) giveUp() {
 
 var longAgo = time.Unix(1, 0)
 
-// clientFailed is called by the client's connection when reading fails.
-func (s *sender) clientFailed() {
-	if !s.stopped.Load() {
-		s.giveUp()
+// hold keeps the sender from the request's header, and from its stream of the body, until
+// release. It is called by the request's goroutine when hooks, and fasthttp's server, are
+// about to look at them.
+func (s *sender) hold() {
+	if s != nil && s.yields != nil && !s.held {
+		s.parsing.Lock()
+		s.held = true
 	}
-	<-s.answered
 }
 
-// release lets errors of reading from the client through.
+// release ends what hold began.
 func (s *sender) release() {
-	if !s.released {
-		s.released = true
-		close(s.answered)
+	if s.held {
+		s.held = false
+		s.parsing.Unlock()
 	}
 }
 
@@ -155,8 +182,12 @@ func (s *sender) stop() fault {
 		_ = s.c.nc.SetWriteDeadline(longAgo)
 	}
 	<-s.done
-	if g, ok := s.body.conn.(errorGate); ok {
-		g.GateErrors(nil)
+	if s.x != nil {
+		s.x.BytesIn += s.taken
+		s.x = nil
+	}
+	if s.yields != nil {
+		s.yields.YieldReads(nil)
 	}
 	return s.fault
 }
@@ -180,9 +211,11 @@ func (s *sender) copy() error {
 	buf := *bp
 	var total int64
 	for {
-		n, err := s.body.Read(buf[framing.ChunkHead : len(buf)-framing.ChunkTail])
+		n, err := s.read(buf[framing.ChunkHead : len(buf)-framing.ChunkTail])
 		if n > 0 {
-			if total += int64(n); s.max > 0 && total > s.max {
+			total += int64(n)
+			s.taken = total
+			if s.max > 0 && total > s.max {
 				return ErrTooBig
 			}
 			out := buf[framing.ChunkHead : framing.ChunkHead+n]
@@ -197,13 +230,24 @@ func (s *sender) copy() error {
 		case err == io.EOF && (!chunked && total != int64(s.length) || chunked && s.body.cut()):
 			return io.ErrUnexpectedEOF
 		case err == io.EOF && chunked:
-			return s.write(s.body.appendEnd(buf[:0]))
+			return s.write(s.end)
 		case err == io.EOF:
 			return nil
 		case err != nil:
 			return err
 		}
 	}
+}
+
+// read reads a piece of the body, and at its end what follows the chunks.
+func (s *sender) read(p []byte) (int, error) {
+	s.parsing.Lock()
+	defer s.parsing.Unlock()
+	n, err := s.body.Read(p)
+	if err == io.EOF && s.length < 0 {
+		s.end = s.body.appendEnd(nil)
+	}
+	return n, err
 }
 
 func (s *sender) write(b []byte) error {
@@ -278,11 +322,24 @@ func (b *clientBody) Read(p []byte) (int, error) {
 func (b *clientBody) appendEnd(dst []byte) []byte {
 	dst = append(dst, "0\r\n"...)
 	for _, name := range b.header.PeekTrailerKeys() {
-		if value := b.header.PeekBytes(name); len(value) > 0 {
+		if value := b.header.PeekBytes(name); len(value) > 0 && !spoken(name) {
 			dst = append(append(append(append(dst, name...), ": "...), value...), '\r', '\n')
 		}
 	}
 	return append(dst, '\r', '\n')
+}
+
+// spokenFor are the starts of names that only the gateway may say to a service: some
+// servers merge trailer fields into the header.
+var spokenFor = [...]string{"X-Forwarded-", "Forwarded", "X-Real-Ip", "X-Consumer-", "X-Credential-", "X-Authenticated-", "X-Anonymous-", "X-Kong-", "Via"}
+
+func spoken(name []byte) bool {
+	for _, start := range spokenFor {
+		if len(name) >= len(start) && string(name[:len(start)]) == start {
+			return true
+		}
+	}
+	return false
 }
 
 // ErrTooBig says that a client's body passes the limit.
