@@ -131,6 +131,7 @@ func New(o Options) *API {
 		{"/config", writing, a.postConfig},
 		{"/reload", writing, a.postReload},
 		{profilePath + "*", slices.Concat(reading, writing), profiles},
+		{statusQuotasPath, reading, a.statusQuotas},
 		{upstreamsPath + "*", append([]string{fasthttp.MethodPut}, reading...), a.upstreams},
 	}, a.status...)
 	a.status = append(a.status, route{upstreamsPath + "*", reading, a.health})

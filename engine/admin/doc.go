@@ -5,7 +5,7 @@
 // and a metrics collector reach it.
 //
 // The Admin listener also acts: POST /config replaces the whole document as Kong
-// does without a database, POST /reload reads the operator's files again, PUT
+// does without a database, GET /status/quotas names who has used how much, POST /reload reads the operator's files again, PUT
 // /upstreams/x/targets/y/unhealthy takes a target out by hand, and /debug/pprof
 // profiles the process. It answers with secrets and has no
 // password: it belongs on loopback, where guard.go keeps browsers out.

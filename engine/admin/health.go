@@ -40,6 +40,7 @@ const (
 	upstreamsPath       = "/upstreams/"
 	statusUpstreamsPath = "/status/upstreams"
 	statusCanariesPath  = "/status/canaries"
+	statusQuotasPath    = "/status/quotas"
 )
 
 // targetFacts are one target of GET /upstreams/x/health.
@@ -265,4 +266,10 @@ func (a *API) statusUpstreams(ctx *fasthttp.RequestCtx) {
 // statusCanaries is GET /status/canaries, ours: where each canary stands.
 func (a *API) statusCanaries(ctx *fasthttp.RequestCtx) {
 	answer(ctx, fasthttp.StatusOK, map[string]any{"canaries": a.Fleet.Reports("canary")})
+}
+
+// statusQuotas is GET /status/quotas, ours: what callers have used of their quotas. On
+// the Admin listener only, since it names consumers.
+func (a *API) statusQuotas(ctx *fasthttp.RequestCtx) {
+	answer(ctx, fasthttp.StatusOK, map[string]any{"quotas": a.Fleet.Reports("quota")})
 }

@@ -78,6 +78,8 @@ func TestUpstreamHealth(t *testing.T) {
 	}
 	a.want(a.do("GET", a.status+"/status/upstreams", nil), http.StatusOK,
 		`{"status":"healthy","upstreams":{"u":{"health":"healthy","healthy":1,"total":3}}}`)
+	a.want(a.do("GET", a.admin+"/status/quotas", nil), http.StatusOK, `{"quotas":{"of quota":{"share_percent":5}}}`)
+	a.want(a.do("GET", a.status+"/status/quotas", nil), http.StatusNotFound, "")
 	a.want(a.do("GET", a.status+"/status/canaries", nil), http.StatusOK, `{"canaries":{"of canary":{"share_percent":5}}}`)
 }
 
