@@ -31,8 +31,9 @@ func (e *Engine) expect(ctx *fasthttp.RequestCtx) (status int) {
 	route := e.arrive(x, s)
 	x.waiting = s
 	if !x.Answered() && route.Chain.BuffersRequest {
+		route.Chain.Begin(&x.Exchange) // for those of its answer, should the body never come
 		ctx.SetUserValue(expectation{}, x)
-		return fasthttp.StatusContinue // its hooks run when the body is there
+		return fasthttp.StatusContinue // its Request hooks run when the body is there
 	}
 	x.entered = true
 	if x.enters(route, s.BodyMax) == pipeline.Next {

@@ -179,12 +179,17 @@ type faultGateway struct {
 	events []faultEvent
 }
 
-// runGateway builds the gateway, with the race detector if this test has it, and
-// runs it over a document.
+// runGateway builds the gateway and runs it over a document.
 func runGateway(t *testing.T, text string) *faultGateway {
 	t.Helper()
-	dir := t.TempDir()
-	binary := filepath.Join(dir, "sluice")
+	return startGateway(t, buildGateway(t), text)
+}
+
+// buildGateway builds the gateway, with the race detector if this test has it, and
+// returns the name of the binary, which is gone with the test.
+func buildGateway(t *testing.T) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "sluice")
 	args := []string{"build", "-pgo=off", "-o", binary} // off: the packages are those of this test, built already
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range info.Settings {
@@ -196,10 +201,19 @@ func runGateway(t *testing.T, text string) *faultGateway {
 	if out, err := exec.Command("go", append(args, "../cmd/sluice")...).CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
+	return binary
+}
+
+// startGateway runs a binary over a document, with an environment of its own besides
+// that of this test.
+func startGateway(t *testing.T, binary, text string, env ...string) *faultGateway {
+	t.Helper()
+	dir := t.TempDir()
 	g := &faultGateway{t: t, file: filepath.Join(dir, "kong.yaml"), ended: make(chan struct{})}
 	g.write(text)
 	g.cmd = exec.Command(binary, "run", "-c", g.file, "--no-watch")
 	g.cmd.Dir = dir
+	g.cmd.Env = append(os.Environ(), env...)
 	g.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	r, w, err := os.Pipe()
 	if err != nil {

@@ -94,12 +94,12 @@ func (e *Engine) openTunnel(x *exchange) {
 		side := x.Tunnel
 		t := tunnel.New(tunnel.End{Conn: client, Pending: pending}, tunnel.End{Conn: side.Conn, Pending: side.Pending},
 			tunnel.Settings{Idle: side.Idle})
-		r := e.tunnels.run(t)
+		defer e.finish(x)
+		defer side.End()
 		x.Tunnel = nil
-		side.End()
+		r := e.tunnels.run(t)
 		x.BytesIn += r.Up
 		x.BytesOut += r.Down
-		e.finish(x)
 	}, func() { e.finish(x) })
 }
 

@@ -103,6 +103,10 @@ func (s *State) Usable(r *Request) bool {
 // can be sent again, before it is given one that cannot.
 const carefulWait = 1e9
 
+// In reports whether the target is in: not held back by its health or its circuit,
+// though it may be full.
+func (s *State) In() bool { return s.circuit.gate.Load() == 0 }
+
 // Peek reports whether Usable may say yes at now, and takes nothing.
 func (s *State) Peek(now int64) bool {
 	g := s.circuit.gate.Load()

@@ -70,6 +70,7 @@ type lane struct {
 	idleSince atomic.Int64
 	swept     int64 // idleSince of the wait that was looked at; sweeper only
 	poked     atomic.Bool
+	looking   bool // poked, and nothing has come since; the lane's goroutine only
 }
 
 // turnBuffers are what a lane needs while it serves.
@@ -113,7 +114,7 @@ func (l *lane) run() (handOver bool) {
 		if !errors.Is(err, os.ErrDeadlineExceeded) || !l.poked.Swap(false) {
 			return false // closed, or idle for too long
 		}
-		l.armed = 0 // poked: look again
+		l.armed, l.looking = 0, true // poked: look again
 	}
 }
 
@@ -175,9 +176,10 @@ func (l *lane) advance(fd uintptr) bool {
 
 // wait makes the lane idle from now and reports whether it may wait for more.
 func (l *lane) wait(now int64) bool {
-	if l.server.draining.Load() && l.poked.Load() {
+	if l.looking && l.server.draining.Load() {
 		return false // nothing came within the grace
 	}
+	l.looking = false
 	l.idleSince.Store(now)
 	return l.arm(now) == nil
 }

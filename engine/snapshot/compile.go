@@ -67,6 +67,7 @@ func Compile(base pipeline.Env, keeper *pipeline.Keeper, specs *pipeline.Specs) 
 	opener, err := upstream.NewOpener(c.env)
 	c.fail(err)
 	c.opener = opener
+	opener.Fallback = c.fallback
 	c.env.Destination = opener.Destination
 	for _, s := range base.Document.Services {
 		c.entity[s.ID] = s
@@ -270,7 +271,6 @@ func (c *compiler) buildRoutes() {
 		default:
 			r.Service = c.service(service)
 			r.Way = c.opener.Way(e, service)
-			r.Way.Fallback = c.fallback(e.ID, e.Service)
 		}
 		rules = append(rules, ruleOf(e, r))
 	}

@@ -27,7 +27,8 @@ type address struct {
 	open    atomic.Int64 // connections, in use and idle
 	openMax atomic.Int64 // 0 for no limit
 
-	mu    sync.Mutex // pools grows
+	mu    sync.Mutex // pools grows; and what follows
+	shut  bool       // out of use: nothing is kept any more
 	pools atomic.Pointer[[]*pool]
 
 	// Of the roster, under its lock.
@@ -83,7 +84,7 @@ func (a *address) addPool(t *transport, serverName string) *pool {
 		pools = makeRoom(pools)
 	}
 	p := newPool(a, t, serverName)
-	if len(pools) >= poolsMax || !t.adopt(p) {
+	if a.shut || len(pools) >= poolsMax || !t.adopt(p) {
 		p.shut = true // its connections end with their request
 		return p
 	}
@@ -118,6 +119,7 @@ func (a *address) drop(p *pool) {
 // close closes the idle connections; those in use end with their request.
 func (a *address) close() {
 	a.mu.Lock()
+	a.shut = true
 	old := a.pools.Swap(nil)
 	a.mu.Unlock()
 	if old == nil {

@@ -6,6 +6,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/sluice-gateway/sluice/engine/pipeline"
+	"github.com/sluice-gateway/sluice/lb"
 )
 
 // try makes one attempt at target i. A kept connection that the service had closed
@@ -27,6 +28,11 @@ func (s *Service) try(k *call, i int) fault {
 		return f
 	}
 	if f.kind != KindStatus {
+		if e := f.event(); k.group.timed && e >= lb.TCPFailure {
+			// What fails at once must not look fast.
+			now := pipeline.Now()
+			a.state.Observe(now, max(now-started, 2*a.state.Latency(now), int64(time.Second)))
+		}
 		k.report(a, 0, &f)
 		note := &x.Tries[len(x.Tries)-1]
 		note.Failed = true
@@ -191,7 +197,7 @@ func (s *Service) answer(k *call, a *address, c *conn) fault {
 	}
 	x.UpstreamHeaders = pipeline.Now()
 	status := resp.StatusCode()
-	if k.group.timed {
+	if k.group.timed && k.sender == nil { // else it is the client's time too
 		a.state.Observe(x.UpstreamHeaders, x.UpstreamHeaders-x.Tries[len(x.Tries)-1].Start)
 	}
 	x.UpstreamStatus = status
@@ -202,8 +208,10 @@ func (s *Service) answer(k *call, a *address, c *conn) fault {
 		}
 		return f
 	}
-	if k.retriesStatus(resp) {
+	if k.told = k.lists(status); k.told { // first, since it may leave nothing to try again at
 		k.report(a, status, &fault{})
+	}
+	if k.told && k.retriesStatus(resp) {
 		k.stopSending()
 		c.waste(resp)
 		note := &x.Tries[len(x.Tries)-1]
@@ -214,7 +222,7 @@ func (s *Service) answer(k *call, a *address, c *conn) fault {
 	if f.kind == kindNone {
 		// Not before: an answer that breaks off is no success. Of one that is passed
 		// on as it comes its body tells.
-		if !resp.IsBodyStream() {
+		if !k.told && !resp.IsBodyStream() {
 			k.report(a, status, &f)
 		}
 		x.Source = pipeline.SourceService
@@ -225,8 +233,8 @@ func (s *Service) answer(k *call, a *address, c *conn) fault {
 
 // finishRetries tells the client of retries, if the policy says so.
 func (s *Service) finishRetries(k *call) {
-	if k.policy != nil && k.policy.Counted && k.attempt > 1 {
-		k.x.StageInt("X-Retry-Count", int64(k.attempt-1))
+	if n := len(k.x.Tries); k.policy != nil && k.policy.Counted && n > 1 {
+		k.x.StageInt("X-Retry-Count", int64(n-1))
 	}
 }
 

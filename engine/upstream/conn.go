@@ -188,7 +188,19 @@ func (c *conn) pending() bool {
 	}
 	c.arrived = true
 	_ = c.probe.Control(c.look) // a closed connection stays "arrived"
-	return c.arrived
+	return c.arrived || !c.hasRaw && c.readAhead()
+}
+
+// readAhead reports whether a TLS connection has read more than it has handed out: its
+// reader takes whole records off the socket, where a look does not see them any more.
+func (c *conn) readAhead() bool {
+	c.armed = 0
+	if err := c.nc.SetReadDeadline(longAgo); err != nil {
+		return true
+	}
+	var b [1]byte
+	n, err := c.nc.Read(b[:]) // of what is at hand: a timeout leaves the connection usable
+	return n > 0 || !isTimeout(err)
 }
 
 func (c *conn) peek(fd uintptr) { c.arrived = socket.Peek(fd) != socket.ErrAgain }

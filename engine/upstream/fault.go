@@ -61,8 +61,10 @@ type fault struct {
 	stale bool
 	// misnamed marks a host that the client asked for and the service has no
 	// certificate for, which says nothing of the service's health.
-	misnamed bool
-	err      error
+	// slowClient marks an attempt whose time passed while the client still sent its body.
+	slowClient bool
+	misnamed   bool
+	err        error
 }
 
 // Replies of Kong, rendered once.

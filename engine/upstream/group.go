@@ -43,6 +43,8 @@ type group struct {
 	live      atomic.Pointer[generation]
 	unhealthy atomic.Bool // available weight is at or below healthchecks.threshold
 
+	assessing sync.Mutex
+
 	mu      sync.Mutex    // publish, and what follows
 	pending bool          // a publish is due
 	took    time.Duration // by the last one
@@ -175,6 +177,11 @@ func (g *group) wait(patience time.Duration) {
 
 // publishPending publishes what follow has been told, unless that was done already.
 func (g *group) publishPending() {
+	defer func() {
+		if r := recover(); r != nil {
+			g.meters.panicked("following the names of "+g.name, r)
+		}
+	}()
 	g.mu.Lock()
 	pending := g.pending
 	g.mu.Unlock()
@@ -256,7 +263,10 @@ func (g *group) configure(gen *generation) {
 	for _, a := range gen.addresses {
 		a.openMax.Store(g.limits.targetConns)
 		a.state.SetLimit(g.limits.targetRequests)
-		a.state.Configure(&g.rules.settings, pipeline.Now())
+		if c := a.state.Configure(&g.rules.settings, pipeline.Now()); c != lb.Unchanged {
+			g.tell(a, c) // what had put it out is no rule any more
+			g.roster.line.wake()
+		}
 	}
 }
 
@@ -293,12 +303,14 @@ func (g *group) newBalancer(targets []lb.Target) lb.Balancer {
 // assess works out whether the group is healthy (Kong: available weight above
 // healthchecks.threshold percent). Called whenever an address changes.
 func (g *group) assess() {
+	g.assessing.Lock() // of two at a time the one that looks first must not write last
+	defer g.assessing.Unlock()
 	gen := g.live.Load()
-	available, total, now := 0, 0, pipeline.Now()
+	available, total := 0, 0
 	for i := range gen.targets {
 		t := &gen.targets[i]
 		total += max(t.Weight, 0)
-		if t.Weight > 0 && t.State.Circuit(now) == lb.Closed {
+		if t.Weight > 0 && t.State.In() {
 			available += t.Weight
 		}
 	}

@@ -76,7 +76,7 @@ func (s *Service) guarded(k *call) fault {
 	if g == nil {
 		return s.balanced(k) // Fast path.
 	}
-	began := k.x.UpstreamStart
+	began := k.pick.Now
 	trial := false
 	if g.breaks {
 		var ok bool
@@ -104,7 +104,7 @@ func (s *Service) record(k *call, a lb.Attempt, f fault) {
 	g, now := s.guard, pipeline.Now()
 	var change lb.Change
 	switch {
-	case f.kind.client() || f.misnamed || f.kind == KindFull:
+	case f.kind.client() || f.misnamed || f.slowClient || f.kind == KindFull:
 		g.breaker.Abandon(a, now)
 	case f.kind != kindNone:
 		change = g.breaker.Record(a, false, now)
@@ -184,6 +184,7 @@ func (s *Service) answerOpen(k *call, own *pipeline.Reply, after int64) {
 		x.Answer(kind.reply())
 	}
 	if after > 0 && after < math.MaxInt64 {
+		after = min(after, int64(openMax)) // a trial under way may hold its place for longer
 		x.Ctx.Response.Header.Set("Retry-After", strconv.FormatInt((after+int64(time.Second)-1)/int64(time.Second), 10))
 	}
 }

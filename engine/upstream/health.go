@@ -45,7 +45,7 @@ func newHealthRules(u *config.Upstream) *healthRules {
 	if a.Unhealthy.Interval <= 0 || a.Healthy.Successes == 0 {
 		// Nothing probes what is down: trials bring it back. Not in Kong.
 		h.settings.Down = lb.Recovery{
-			Open: seconds(p.OpenDuration), OpenMax: int64(openMax), Successes: max(p.Healthy.Successes, 1),
+			Open: seconds(p.OpenDuration), OpenMax: int64(openMax), Successes: max(p.Healthy.Successes, 1), Lease: int64(trialLease),
 		}
 	}
 	classify(&h.traffic, p.Healthy.HTTPStatuses, p.Unhealthy.HTTPStatuses)
@@ -60,6 +60,11 @@ func newHealthRules(u *config.Upstream) *healthRules {
 
 // openMax is what the doubling of open_duration stops at.
 const openMax = 300 * time.Second
+
+// trialLease is after what time a trial that nobody has reported counts as lost. It is
+// longer than the attempts of a request may take with timeouts of everyday: the report
+// of a trial that took longer would be ignored.
+const trialLease = 15 * time.Minute
 
 // classify fills events; a status in both lists counts as healthy, as in Kong.
 func classify(events *[1000]lb.Event, healthy, unhealthy []int) {
@@ -79,7 +84,7 @@ func circuitSettings(b *config.CircuitBreaker) lb.CircuitSettings {
 		Consecutive: b.ConsecutiveFailures, ErrorRate: b.ErrorRate, Window: seconds(b.Window), MinRequests: b.MinRequests,
 		Recovery: lb.Recovery{
 			Open: seconds(b.OpenDuration), OpenMax: seconds(b.MaxOpenDuration),
-			Trials: b.HalfOpenRequests, Successes: b.Successes,
+			Trials: b.HalfOpenRequests, Successes: b.Successes, Lease: int64(trialLease),
 		},
 	}
 }
@@ -90,7 +95,7 @@ func seconds(n float64) int64 { return int64(n * float64(time.Second)) }
 // event returns how the fault of an attempt counts. Unlike in Kong, every failed
 // attempt counts, the last one too.
 func (f *fault) event() lb.Event {
-	if f.misnamed {
+	if f.misnamed || f.slowClient {
 		return lb.Abandoned
 	}
 	switch f.kind {
@@ -125,8 +130,8 @@ func (k *call) report(a *address, status int, f *fault) {
 	g.changed(a, a.state.Report(e, &k.pick, now))
 }
 
-// watch makes b tell the health of the current target how it ends: with its status, or
-// broken off by the service.
+// watch makes b tell the health of the current target how it ends: lb.Ignored stands for
+// an end that its status speaks for.
 func (k *call) watch(b *body) {
 	g := k.group
 	if !g.rules.on && !k.pick.Trial {
@@ -138,9 +143,9 @@ func (k *call) watch(b *body) {
 	if status < len(g.rules.traffic) {
 		e = g.rules.traffic[status]
 	}
-	b.ending = func(broken bool) {
-		if broken {
-			e = lb.TCPFailure
+	b.ending = func(broke lb.Event) {
+		if broke != lb.Ignored {
+			e = broke
 		}
 		g.changed(a, a.state.Report(e, &r, pipeline.Now()))
 		e, r.Trial = lb.Abandoned, false // told; it may still break off
@@ -148,7 +153,7 @@ func (k *call) watch(b *body) {
 	if r.Trial {
 		b.passes = k.x.UpstreamHeaders + int64(trialTime)
 		if bytes.HasPrefix(k.x.Ctx.Response.Header.ContentType(), eventStream) {
-			b.ending(false) // nothing may follow for long
+			b.ending(lb.Ignored) // nothing may follow for long
 		}
 	}
 }

@@ -3,6 +3,8 @@ package upstream
 import (
 	"fmt"
 	"io"
+	"log/slog"
+	"runtime/debug"
 
 	"github.com/VictoriaMetrics/metrics"
 
@@ -23,6 +25,15 @@ type meters struct {
 	probes        [3]*metrics.Counter // by what they found
 	tunnels       *metrics.Counter
 	failovers     *metrics.Counter
+	panics        *metrics.Counter
+	log           *slog.Logger
+}
+
+// panicked counts and logs a panic outside a request's own goroutine, which settles what
+// it was about.
+func (m *meters) panicked(where string, r any) {
+	m.panics.Inc()
+	m.log.Error("panic while "+where, "panic", r, "stack", string(debug.Stack()))
 }
 
 // Places in meters.probes.
@@ -39,9 +50,10 @@ type queueMeters struct {
 }
 
 // newMeters returns the counters of set. They live as long as set.
-func newMeters(set *metrics.Set) *meters {
+func newMeters(set *metrics.Set, log *slog.Logger) *meters {
 	m := &meters{
-		faults:        NewFaults(set),
+		faults: NewFaults(set), log: log,
+		panics:        set.GetOrCreateCounter("sluice_panics_total"),
 		retries:       set.GetOrCreateCounter("sluice_upstream_retries_total"),
 		retriesDenied: set.GetOrCreateCounter("sluice_upstream_retries_denied_total"),
 		opened:        set.GetOrCreateCounter("sluice_service_circuit_opened_total"),

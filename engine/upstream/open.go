@@ -36,6 +36,9 @@ type Opener struct {
 	cas       map[string]*config.CACertificate
 	groups    map[string]*group // by key
 	requestID bool
+	// Fallback returns what answers for a route and its service, both by id, while a
+	// circuit is open; nil for Kong's own answer. To be set before the first Way is used.
+	Fallback func(route, service string) func(*pipeline.Exchange)
 
 	fleet *Fleet
 }
@@ -45,7 +48,7 @@ type Opener struct {
 func NewOpener(env *pipeline.Env) (*Opener, error) {
 	d := env.Document
 	o := &Opener{
-		env: env, meters: newMeters(env.Metrics), dial: env.Dial,
+		env: env, meters: newMeters(env.Metrics, env.Log), dial: env.Dial,
 		upstreams: map[string]*config.Upstream{}, byID: map[string]*config.Upstream{}, targets: map[string][]*config.Target{},
 		certs: map[string]*config.Certificate{}, cas: map[string]*config.CACertificate{},
 		groups: map[string]*group{}, fleet: &Fleet{},
@@ -108,7 +111,12 @@ func openResolver(env *pipeline.Env) (*dns.Resolver, error) {
 func (o *Opener) Way(r *config.Route, e *config.Service) Way { return o.newWay(r, e) }
 
 func (o *Opener) newWay(r *config.Route, e *config.Service) Way {
+	var fallback func(*pipeline.Exchange)
+	if o.Fallback != nil {
+		fallback = o.Fallback(r.ID, r.Service)
+	}
 	return Way{
+		Fallback: fallback,
 		rule: pathRule{
 			service: e.Path, strip: r.StripPath,
 			// Kong honours v1 in its traditional router only.
@@ -142,7 +150,10 @@ func (o *Opener) Service(e *config.Service) (*Service, error) {
 		var kept *guarded
 		kept, gerr = pipeline.Keep(o.env, "service guard "+e.ID+" "+net.JoinHostPort(e.Host, strconv.Itoa(e.Port)), func() (*guarded, error) { return &guarded{}, nil })
 		s.guard = newGuard(e, kept)
-		o.fleet.guards = append(o.fleet.guards, namedGuard{cmp.Or(e.Name, e.ID), s.guard})
+		known := slices.ContainsFunc(o.fleet.guards, func(g namedGuard) bool { return g.guarded == kept })
+		if !known { // a canary of several routes is one
+			o.fleet.guards = append(o.fleet.guards, namedGuard{cmp.Or(e.Name, e.ID), s.guard})
+		}
 	}
 	return s, errors.Join(err, gerr)
 }

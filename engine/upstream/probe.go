@@ -122,7 +122,13 @@ func (p *prober) round() {
 			continue
 		}
 		p.group.chores.Go(func() {
-			defer func() { a.probe.under.Store(false); <-p.slots }()
+			defer func() {
+				if r := recover(); r != nil {
+					p.group.meters.panicked("probing "+a.dial, r)
+				}
+				a.probe.under.Store(false)
+				<-p.slots
+			}()
 			p.check(a)
 		})
 		now = pipeline.Now()

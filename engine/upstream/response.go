@@ -10,6 +10,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/sluice-gateway/sluice/engine/pipeline"
+	"github.com/sluice-gateway/sluice/lb"
 )
 
 // interimMax bounds the 1xx responses one answer may be preceded by.
@@ -68,7 +69,7 @@ type body struct {
 	trailers *fasthttp.ResponseHeader // where trailer fields go, nil to drop them
 	lease    lease                    // ends with the body
 	sender   *sender                  // of the request's body, nil if that was sent before
-	ending   func(broken bool)        // told how the body ended; nil where nobody asks
+	ending   func(broke lb.Event)     // told how the body ended; nil where nobody asks
 	passes   int64                    // Now() from which a trial under way has passed, 0 for no trial
 }
 
@@ -76,22 +77,39 @@ var errBroken = errors.New("the service broke off its response")
 
 // Read implements io.Reader.
 func (b *body) Read(p []byte) (int, error) {
+	began := pipeline.Now()
 	n, err := b.read(p)
 	switch {
 	case err != nil && err != io.EOF && !b.done:
-		b.tell(true)
+		b.tell(b.blame(err, began))
 	case b.passes != 0 && b.ending != nil && pipeline.Now() >= b.passes:
 		b.passes = 0
-		b.ending(false) // but not for the last time
+		b.ending(lb.Ignored) // but not for the last time
 	}
 	return n, err
 }
 
-// tell says how the body ended, if that has not been said: that the service broke it
-// off, or that it did not.
-func (b *body) tell(broken bool) {
+// blame says what the end of a read that began at a time is to the health of the target.
+// Where the time for the whole answer passed while nobody read, the client was slow.
+func (b *body) blame(err error, began int64) lb.Event {
+	switch {
+	case !isTimeout(err):
+		return lb.TCPFailure
+	case b.until != 0 && began >= b.until-int64(lateRead):
+		return lb.Ignored
+	}
+	return lb.Timeout
+}
+
+// lateRead is how long before the end of an answer's time a read must begin for its
+// silence to be the service's.
+const lateRead = 50 * time.Millisecond
+
+// tell says how the body ended, if that has not been said: lb.Ignored for an end that is
+// not the service's fault.
+func (b *body) tell(broke lb.Event) {
 	if b.ending != nil {
-		b.ending(broken)
+		b.ending(broke)
 		b.ending = nil
 	}
 }
@@ -144,7 +162,10 @@ func (b *body) wait() error {
 	}
 	switch err := b.sender.await(b.c, b.timeout, b.until); err {
 	case errGivenUp:
-		b.tell(b.sender.stop().kind == KindWriteTime) // else the client has broken off
+		if b.sender.stop().kind == KindWriteTime {
+			b.tell(lb.Timeout)
+		}
+		b.tell(lb.Ignored) // the client has broken off
 		return errBroken
 	case io.EOF:
 		return nil // the next read says it again
@@ -207,7 +228,7 @@ func (b *body) finish() {
 	if b.sender != nil {
 		b.reuse = b.sender.stop().kind == kindNone && b.sender.complete && b.reuse
 	}
-	b.tell(false)
+	b.tell(lb.Ignored)
 	if b.reuse {
 		b.c.release(pipeline.Now())
 	} else {
@@ -232,7 +253,7 @@ func (b *body) Close() error {
 		if b.sender != nil {
 			_ = b.sender.stop() // the connection ends, whatever it was
 		}
-		b.tell(false) // by the client's will or ours
+		b.tell(lb.Ignored) // by the client's will or ours
 		b.c.close()
 		b.lease.end() // last, as in finish
 	}
@@ -359,9 +380,12 @@ func (s *Service) receive(k *call, c *conn) fault {
 	}
 	b := k.stream(c, length, reuse)
 	if x.BuffersBody || length < 0 && !x.Ctx.Request.Header.IsHTTP11() {
+		k.lease, b.lease = b.lease, lease{} // another attempt may follow
 		return s.readWhole(resp, b, length) // HTTP/1.0 knows no chunks
 	}
-	k.watch(b)
+	if !k.told {
+		k.watch(b)
+	}
 	resp.SetBodyStream(b, max(length, -1))
 	resp.ImmediateHeaderFlush = length < 0
 	return fault{}
@@ -411,7 +435,10 @@ func takesTrailers(x *pipeline.Exchange) bool {
 
 // finish gives the connection back after an answer that is at hand as a whole.
 func (k *call) finish(c *conn, reuse bool) fault {
-	k.stopSending()
+	if snd := k.sender; snd != nil {
+		c.bodyDone = snd.stop().kind == kindNone && snd.complete
+		k.sender = nil
+	}
 	if reuse && c.bodyDone {
 		c.release(k.x.UpstreamHeaders)
 	} else {

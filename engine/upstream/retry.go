@@ -96,17 +96,25 @@ func idempotent(method []byte) bool {
 	return false
 }
 
-// retriesStatus decides, when the header of an answer has been read, whether to try
-// again instead of passing it on.
-func (k *call) retriesStatus(resp *fasthttp.Response) bool {
+// lists reports whether the policy would rather try again than pass an answer of this
+// status on, and may.
+func (k *call) lists(status int) bool {
 	p := k.policy
 	if p == nil || k.attempt > k.retries {
 		return false
 	}
-	if _, listed := slices.BinarySearch(p.Statuses, resp.StatusCode()); !listed || !k.repeatable() {
-		return false
-	}
-	return k.schedule(retryAfter(resp.Header.Peek("Retry-After")))
+	_, listed := slices.BinarySearch(p.Statuses, status)
+	return listed && k.repeatable()
+}
+
+// retriesStatus decides about an answer whose status the policy lists.
+func (k *call) retriesStatus(resp *fasthttp.Response) bool {
+	return k.likely() && k.schedule(retryAfter(resp.Header.Peek("Retry-After")))
+}
+
+// likely reports whether another attempt would find a target, as far as can be told now.
+func (k *call) likely() bool {
+	return k.service.standing(k.service.groups[k.place:], pipeline.Now())
 }
 
 // retryAfter reads delay-seconds (RFC 9110 section 10.2.3); 0 for a date or nonsense.
@@ -140,6 +148,7 @@ func (k *call) keepBody() fault {
 		}
 		req.SetBodyRaw(whole)
 		k.x.BytesIn += int64(len(whole))
+		k.pick.Now = pipeline.Now() // the client took its time
 		return fault{}
 	}
 	return k.keepChunked(limit)
@@ -151,6 +160,7 @@ func (k *call) keepChunked(limit int64) fault {
 	req := &k.x.Ctx.Request
 	b := newClientBody(k.x, k.service.clientTimeout)
 	head, err := io.ReadAll(io.LimitReader(b, limit+1))
+	k.pick.Now = pipeline.Now()
 	switch {
 	case err != nil:
 		return bodyFault(err)

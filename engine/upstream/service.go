@@ -68,6 +68,7 @@ type call struct {
 	retries  int
 	attempt  int           // from 1
 	waited   bool          // in a queue, before the first attempt
+	told     bool          // health knows the status of the answer being read
 	wait     time.Duration // before the next one
 	until    int64         // Now() at which the attempt is given up, 0 for never
 	lease    lease
@@ -107,7 +108,12 @@ func (s *Service) Healthy() bool {
 	if s.guard != nil && s.guard.open(now) {
 		return false
 	}
-	for _, g := range s.groups {
+	return s.standing(s.groups, now)
+}
+
+// standing reports whether one of groups may have a request at now.
+func (s *Service) standing(groups []*group, now int64) bool {
+	for _, g := range groups {
 		gen := g.live.Load()
 		if !g.unhealthy.Load() && len(gen.addresses) > 0 || g.unhealthy.Load() && gen.triable(now) {
 			return true
@@ -119,9 +125,8 @@ func (s *Service) Healthy() bool {
 // triable reports whether a target that is out may have a trial at now. It takes no
 // lock, since whoever wants that trial does not wait for one.
 func (n *generation) triable(now int64) bool {
-	const never = 0 // at which only what is in may be used
 	for i := range n.targets {
-		if t := &n.targets[i]; t.Weight > 0 && t.State.Peek(now) && !t.State.Peek(never) {
+		if t := &n.targets[i]; t.Weight > 0 && !t.State.In() && t.State.Peek(now) {
 			return true
 		}
 	}
@@ -313,7 +318,7 @@ func (n *generation) trial(r *lb.Request) int {
 	r.Careful = false
 	for i := range n.targets {
 		t := &n.targets[i]
-		if t.Weight > 0 && t.State.Circuit(r.Now) != lb.Closed && t.State.Usable(r) {
+		if t.Weight > 0 && !t.State.In() && t.State.Usable(r) {
 			return i
 		}
 	}
@@ -328,7 +333,7 @@ func (k *call) wasFull() bool {
 		return false
 	}
 	for i := range k.gen.targets {
-		if t := &k.gen.targets[i]; t.Weight > 0 && t.State.Circuit(k.pick.Now) == lb.Closed && !slices.Contains(k.pick.Tried, i) {
+		if t := &k.gen.targets[i]; t.Weight > 0 && t.State.In() && !slices.Contains(k.pick.Tried, i) {
 			return true
 		}
 	}

@@ -29,6 +29,7 @@ type sender struct {
 	gone    atomic.Bool // the client's body has failed: the answer need not be awaited
 	over    atomic.Bool // nothing more will be sent
 	endedAt atomic.Int64
+	ending  atomic.Bool   // the last of the body is being sent
 	stopped atomic.Bool   // the answer is complete: no more need be sent
 	done    chan struct{} // closed when the goroutine ends
 
@@ -38,6 +39,8 @@ type sender struct {
 	parsing sync.Mutex
 	yields  yielder // nil: held while waiting too, so that nobody else may
 	held    bool    // by the request's goroutine
+
+	panicked func(where string, r any)
 
 	end      []byte // what ends the chunks
 	taken    int64  // bytes of the client's body; valid after done
@@ -61,7 +64,7 @@ func (s *Service) sendStream(k *call, c *conn, length int) fault {
 		x: k.x, c: c, length: length, max: s.bodyMax, timeout: k.timeouts.Write, body: newClientBody(k.x, s.clientTimeout),
 		done: make(chan struct{}),
 	}
-	snd.body.stopped = &snd.stopped
+	snd.body.stopped, snd.panicked = &snd.stopped, s.meters.panicked
 	if k.prefix != nil {
 		snd.body.Reader = io.MultiReader(newPrefix(k.prefix), snd.body.Reader)
 		k.prefix = nil
@@ -83,7 +86,8 @@ func (k *call) awaitHead(c *conn) fault {
 	case err == errGivenUp:
 		return k.sender.stop()
 	case isTimeout(err):
-		return fault{kind: KindReadTime, sent: true, err: err}
+		// Only the end of the request's time is waited for while the client sends.
+		return fault{kind: KindReadTime, sent: true, err: err, slowClient: !k.sender.over.Load()}
 	}
 	return c.fault(err)
 }
@@ -125,6 +129,7 @@ var errGivenUp = errors.New("sending the request's body has failed")
 // run is the sender's goroutine.
 func (s *sender) run() {
 	defer close(s.done)
+	defer s.settle() // recovers
 	err := s.copy()
 	s.complete = err == nil
 	switch w, writing := err.(writeError); {
@@ -139,6 +144,15 @@ func (s *sender) run() {
 		s.giveUp()
 	default:
 		s.fault = fault{kind: KindClientBody, sent: true, err: err}
+		s.giveUp()
+	}
+}
+
+// settle ends a sender that panics: its request fails, not the process.
+func (s *sender) settle() {
+	if r := recover(); r != nil {
+		s.panicked("sending a request's body", r)
+		s.fault = fault{kind: KindClientBody, sent: true}
 		s.giveUp()
 	}
 	s.endedAt.Store(pipeline.Now())
@@ -176,6 +190,12 @@ func (s *sender) release() {
 // has failed.
 func (s *sender) stop() fault {
 	s.release()
+	if s.ending.Load() {
+		select {
+		case <-s.done:
+		case <-time.After(endingTime):
+		}
+	}
 	if !s.over.Load() && !s.gone.Load() {
 		s.stopped.Store(true)
 		_ = s.body.conn.SetReadDeadline(longAgo) // of closed connections there is nothing to stop
@@ -191,6 +211,10 @@ func (s *sender) stop() fault {
 	}
 	return s.fault
 }
+
+// endingTime is how long the last piece of a body may take once the answer is complete:
+// the connections on both sides can be used again then.
+const endingTime = time.Second
 
 // stopSending ends the sending of a streamed body, if there is one.
 func (k *call) stopSending() {
@@ -221,6 +245,8 @@ func (s *sender) copy() error {
 			out := buf[framing.ChunkHead : framing.ChunkHead+n]
 			if chunked {
 				out = framing.Chunk(buf, n)
+			} else if total == int64(s.length) {
+				s.ending.Store(true)
 			}
 			if werr := s.write(out); werr != nil {
 				return werr
@@ -230,6 +256,7 @@ func (s *sender) copy() error {
 		case err == io.EOF && (!chunked && total != int64(s.length) || chunked && s.body.cut()):
 			return io.ErrUnexpectedEOF
 		case err == io.EOF && chunked:
+			s.ending.Store(true)
 			return s.write(s.end)
 		case err == io.EOF:
 			return nil

@@ -70,9 +70,10 @@
 // waits for them. max_error_rate_increase: 100 and max_latency_ratio: 0 compare
 // nothing.
 //
-// A ramp that went back stays there: it begins anew after a restart or when one of
-// its settings changes. A reload that changes none of them does not touch it. Each
-// node of several judges for itself.
+// A ramp that went back stays there: it begins anew after a restart, when one of its
+// settings changes, or with another upstream_host, upstream_port or upstream_uri, which
+// is another canary. A reload that changes none of them does not touch it. Each node of
+// several judges for itself.
 //
 // # What can be seen
 //

@@ -30,7 +30,7 @@ func newPlan(c *Config, env *pipeline.Env) (*plan, error) {
 	}
 	switch {
 	case c.Ramp != nil:
-		r, err := keepRamp(c.Ramp, env)
+		r, err := keepRamp(c.Ramp, c.canary(), env)
 		p.ramp = r
 		return p, err
 	case c.Percentage != nil:
@@ -42,10 +42,19 @@ func newPlan(c *Config, env *pipeline.Env) (*plan, error) {
 		p.start = *c.Start * 1000
 		return p, nil
 	}
-	key := fmt.Sprintf("canary/%s/start", env.Plugin.ID)
+	key := fmt.Sprintf("canary/%s/start/%s", env.Plugin.ID, c.canary())
 	start, err := pipeline.Keep(env, key, func() (int64, error) { return time.Now().UnixMilli(), nil })
 	p.start = float64(start)
 	return p, err
+}
+
+// canary says where requests go: another canary begins its ramp anew.
+func (c *Config) canary() string {
+	port := -1
+	if c.UpstreamPort != nil {
+		port = *c.UpstreamPort
+	}
+	return fmt.Sprintf("%s:%d%s", c.UpstreamHost, port, c.UpstreamURI)
 }
 
 // share returns the percentage of requests that go to the canary at now.

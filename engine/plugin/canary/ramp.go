@@ -16,7 +16,7 @@ type ramp struct {
 	steps []float64
 }
 
-func keepRamp(c *Ramp, env *pipeline.Env) (*ramp, error) {
+func keepRamp(c *Ramp, canary string, env *pipeline.Env) (*ramp, error) {
 	s := lb.RampSettings{
 		Steps:             c.Steps,
 		StepTime:          nanoseconds(c.StepDuration),
@@ -25,7 +25,7 @@ func keepRamp(c *Ramp, env *pipeline.Env) (*ramp, error) {
 		MaxErrorRateDelta: c.MaxErrorRateIncrease,
 		MaxLatencyRatio:   c.MaxLatencyRatio,
 	}
-	return pipeline.Keep(env, fmt.Sprintf("canary/%s/ramp/%+v", env.Plugin.ID, s), func() (*ramp, error) {
+	return pipeline.Keep(env, fmt.Sprintf("canary/%s/ramp/%s/%+v", env.Plugin.ID, canary, s), func() (*ramp, error) {
 		return &ramp{lb.NewRamp(s, pipeline.Now()), s.Steps}, nil
 	})
 }
@@ -37,6 +37,9 @@ func (r *ramp) record(x *pipeline.Exchange, canary bool) {
 	status, until := x.UpstreamStatus, x.UpstreamHeaders
 	if until == 0 { // no answer of either side: the gateway's own stands for it
 		status, until = x.Ctx.Response.StatusCode(), x.End
+		if status < http.StatusInternalServerError {
+			return // the client's fault, or another hook's answer: it says nothing of a side
+		}
 	}
 	r.Record(x.ConnID, canary, status >= http.StatusInternalServerError, until-x.UpstreamStart)
 }
