@@ -1,10 +1,13 @@
 package bench
 
 import (
+	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/sluice-gateway/sluice/limiter"
 )
@@ -56,6 +59,7 @@ func filledWindows(periods, n int) (w *limiter.Windows, keys []uint64) {
 
 func benchmarkWindow(b *testing.B, periods, n int) {
 	w, keys := filledWindows(periods, n)
+	runtime.GC()
 	b.ReportAllocs()
 	b.ResetTimer()
 	b.ReportMetric(float64(w.Bytes())/float64(w.Len()), "B/key")
@@ -69,6 +73,158 @@ func benchmarkWindow(b *testing.B, periods, n int) {
 			sum += used[0]
 		}
 		windowSink.Add(sum)
+	})
+}
+
+// BenchmarkSliding is one decision in windows of any size, fixed and sliding, with
+// milliseconds that go on: no two decisions of a key share one.
+func BenchmarkSliding(b *testing.B) {
+	for _, kind := range []string{"fixed", "sliding"} {
+		for _, windows := range []int{1, 3} {
+			for _, keys := range []int{1, 1000, 1_000_000} {
+				b.Run(fmt.Sprintf("kind=%s/windows=%d/keys=%d", kind, windows, keys), func(b *testing.B) {
+					benchmarkSliding(b, kind == "fixed", windows, keys)
+				})
+			}
+		}
+	}
+}
+
+var slidingSeconds = []int64{60, 3600, 86400}
+
+func filledSliding(fixed bool, windows, n int) (s *limiter.Sliding, keys []uint64) {
+	s = limiter.NewSliding(limiter.SlidingConfig{Seconds: slidingSeconds[:windows], Fixed: fixed, KeysMax: 1 << 20})
+	var used [3]int64
+	r := rand.New(rand.NewPCG(1, 2))
+	for range n {
+		s.Take(r.Uint64(), windowNow*1000-30_000, 1, windowLimits, used[:])
+	}
+	r = rand.New(rand.NewPCG(1, 2))
+	for range n { // so that the previous window is not empty either
+		s.Take(r.Uint64(), windowNow*1000, 1, windowLimits, used[:])
+	}
+	return s, windowKeys(n)
+}
+
+func benchmarkSliding(b *testing.B, fixed bool, windows, n int) {
+	s, keys := filledSliding(fixed, windows, n)
+	runtime.GC() // what filling left behind is not part of it
+	b.ReportAllocs()
+	b.ResetTimer()
+	b.ReportMetric(float64(s.Bytes())/float64(s.Len()), "B/key")
+	defer reportCPU(b)()
+	b.RunParallel(func(pb *testing.PB) {
+		var used [3]int64
+		sum, i := int64(0), rand.IntN(len(keys))
+		for pb.Next() {
+			i++
+			s.Take(keys[i&(len(keys)-1)], windowNow*1000+int64(i>>10)%30_000, 1, windowLimits, used[:])
+			sum += used[0]
+		}
+		windowSink.Add(sum)
+	})
+}
+
+// BenchmarkQuota is one decision of a quota that is written down each second,
+// which costs the same again for each key that changed.
+func BenchmarkQuota(b *testing.B) {
+	for _, c := range []limiter.Calendar{{Period: limiter.Month}, {Period: limiter.Month, ResetOn: limiter.Anniversary}} {
+		b.Run(fmt.Sprintf("reset_on=%d", c.ResetOn), func(b *testing.B) {
+			q, keys := limiter.NewQuotas([]limiter.Calendar{c}, 1<<20), windowKeys(1000)
+			b.ReportAllocs()
+			defer reportCPU(b)()
+			b.RunParallel(func(pb *testing.PB) {
+				var used [1]int64
+				i := rand.IntN(len(keys))
+				for pb.Next() {
+					i++
+					q.Take(keys[i&(len(keys)-1)], windowNow, 1, windowLimits, used[:])
+				}
+			})
+		})
+	}
+	b.Run("journal=1000", func(b *testing.B) {
+		q, keys := limiter.NewQuotas([]limiter.Calendar{{Period: limiter.Month}}, 1<<20), windowKeys(1000)
+		var used [1]int64
+		var journal []byte
+		b.ReportAllocs()
+		for b.Loop() {
+			for _, key := range keys[:1000] {
+				q.Add(key, windowNow, 1, used[:])
+			}
+			journal = q.Journal(journal[:0])
+		}
+		b.ReportMetric(float64(len(journal)), "B")
+	})
+}
+
+// BenchmarkConcurrency is Enter and Leave of one request.
+func BenchmarkConcurrency(b *testing.B) {
+	for _, n := range []int{1, 1000} {
+		b.Run(fmt.Sprintf("keys=%d", n), func(b *testing.B) {
+			c, keys := limiter.NewConcurrency(1<<20), windowKeys(n)
+			b.ReportAllocs()
+			defer reportCPU(b)()
+			b.RunParallel(func(pb *testing.PB) {
+				i := rand.IntN(len(keys))
+				for pb.Next() {
+					i++
+					if key := keys[i&(len(keys)-1)]; c.Enter(key, 1000) {
+						c.Leave(key)
+					}
+				}
+			})
+		})
+	}
+}
+
+// BenchmarkGradient is Acquire and Release of one request.
+func BenchmarkGradient(b *testing.B) {
+	g := limiter.NewGradient(limiter.GradientConfig{LimitMin: 1000})
+	b.ReportAllocs()
+	defer reportCPU(b)()
+	b.RunParallel(func(pb *testing.PB) {
+		now := int64(windowNow)
+		for pb.Next() {
+			if now += 1000; g.Acquire() {
+				g.Release(now, time.Millisecond, false)
+			}
+		}
+	})
+}
+
+// BenchmarkGC is a whole garbage collection beside the counters of a million keys:
+// in our tables, and in a map of pointers as users of x/time/rate have it.
+func BenchmarkGC(b *testing.B) {
+	const n = 1_000_000
+	b.Run("keys=0", func(b *testing.B) {
+		for b.Loop() {
+			runtime.GC()
+		}
+	})
+	b.Run("windows", func(b *testing.B) {
+		w, _ := filledWindows(1, n)
+		for b.Loop() {
+			runtime.GC()
+		}
+		runtime.KeepAlive(w)
+	})
+	b.Run("sliding", func(b *testing.B) {
+		s, _ := filledSliding(false, 1, n)
+		for b.Loop() {
+			runtime.GC()
+		}
+		runtime.KeepAlive(s)
+	})
+	b.Run("x-time-rate", func(b *testing.B) {
+		m := newRateMap()
+		for _, key := range rivalKeys(n) {
+			m.allow(key)
+		}
+		for b.Loop() {
+			runtime.GC()
+		}
+		runtime.KeepAlive(m)
 	})
 }
 
@@ -92,7 +248,7 @@ func cpuTime(b *testing.B) int64 {
 // BenchmarkWindowRefused is the decision for a caller above his limit.
 func BenchmarkWindowRefused(b *testing.B) {
 	w := limiter.NewWindows([]limiter.Period{limiter.Day}, 1<<10)
-	refuse := []int64{0}
+	refuse := make([]int64, 16)[:1] // a line of its own: RunParallel's counter is small, too
 	b.ReportAllocs()
 	defer reportCPU(b)()
 	b.RunParallel(func(pb *testing.PB) {

@@ -252,59 +252,31 @@ func TestFullTableKeepsItsChains(t *testing.T) {
 		}
 		w.take(1+r.Uint64N(5000), now, used[:])
 	}
-	for i := range w.shards {
-		s := &w.shards[i]
-		n := 0
-		for at := 0; at < len(s.slots); at += w.stride {
-			key := s.slots[at]
+	w.checkChains(t)
+}
+
+// checkChains checks that every key a table holds can be found and is unlocked.
+func (t *table) checkChains(tt *testing.T) {
+	tt.Helper()
+	for i := range t.shards {
+		s := &t.shards[i]
+		a, n := s.slots.Load(), 0
+		for at := 0; at+t.stride <= len(a.words); at += t.stride {
+			key := a.words[at]
+			if a.words[at+1]&1 != 0 {
+				tt.Fatalf("shard %d: the slot at %d is locked", i, at)
+			}
 			if key == 0 {
 				continue
 			}
 			n++
-			if got, _ := w.find(s, key, []int64{0}, now); got != at {
-				t.Fatalf("shard %d: key %d lies at %d but is found at %d", i, key, at, got)
+			if got, _ := t.find(a, key, always); got != at {
+				tt.Fatalf("shard %d: key %d lies at %d but is found at %d", i, key, at, got)
 			}
 		}
 		if n != s.used {
-			t.Fatalf("shard %d: %d keys, used %d", i, n, s.used)
+			tt.Fatalf("shard %d: %d keys, used %d", i, n, s.used)
 		}
-	}
-}
-
-func TestMemoryPerKeyAndWindow(t *testing.T) {
-	f := func(limits []limit) {
-		t.Helper()
-		w := newLimited(limits, 1<<20)
-		used := make([]int64, len(limits))
-		worst := 0.0
-		for key := range uint64(1 << 20) {
-			w.take(key+1, monday, used)
-			if n := key + 1; n >= 1<<14 && n&0x3fff == 0 {
-				worst = max(worst, float64(w.Bytes())/float64(w.Len())/float64(len(limits)))
-			}
-		}
-		if worst > 64 {
-			t.Errorf("%d limits: up to %.1f bytes a key and window, want at most 64", len(limits), worst)
-		}
-		t.Logf("%d limits: at most %.1f bytes a key and window", len(limits), worst)
-	}
-	f([]limit{{Minute, 5}})
-	f([]limit{{Minute, 5}, {Hour, 50}, {Day, 500}})
-}
-
-func TestTakeDoesNotAllocate(t *testing.T) {
-	w := newLimited([]limit{{Second, 5}, {Month, 50}}, 1<<10)
-	key := uint64(0)
-	take := func() {
-		var used [2]int64
-		key++
-		w.take(key, monday, used[:])
-	}
-	for range 1 << 14 {
-		take() // fill it: from now on newcomers replace others
-	}
-	if n := testing.AllocsPerRun(1000, take); n != 0 {
-		t.Errorf("%v allocations a decision, want 0", n)
 	}
 }
 

@@ -30,12 +30,15 @@ func BenchmarkGrow(b *testing.B) {
 		w.take(r.Uint64(), monday, used[:])
 	}
 	s := &w.shards[0]
-	slots, size, n := s.slots, s.size, s.used
-	starts := []int64{Minute.Start(monday)}
+	a, n := s.slots.Load(), s.used
 	b.ReportAllocs()
 	b.ReportMetric(float64(n), "keys")
 	for b.Loop() {
-		s.slots, s.size, s.used = slots, size, n
-		w.rebuild(s, starts, monday)
+		s.slots.Store(a)
+		s.used = n
+		w.rebuild(s, w.live(monday))
+		for at := 1; at < len(a.words); at += w.stride {
+			a.words[at] &^= 1
+		}
 	}
 }
