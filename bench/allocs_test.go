@@ -62,7 +62,10 @@ func example(t *testing.T, name string) string {
 		t.Fatal(err)
 	}
 	text := strings.ReplaceAll(string(data), "name: "+strings.TrimSuffix(name, "-advanced")+"\n", "name: "+name+"\n")
-	return strings.ReplaceAll(text, "/var/log/sluice/", t.TempDir()+"/")
+	for _, folder := range []string{"/var/log/sluice/", "/var/lib/sluice/"} {
+		text = strings.ReplaceAll(text, folder, t.TempDir()+"/")
+	}
+	return text
 }
 
 // credentials returns the headers that identify the document's first consumer.

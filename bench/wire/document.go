@@ -51,6 +51,14 @@ func body() string {
 	return strings.Repeat(line, bodyBytes/len(line)+1)[:bodyBytes]
 }
 
+// localLimits are settings of rate-limiting that count in the process.
+const localLimits = "    policy: local\n"
+
+// redisLimits are settings that count in a Redis on loopback, in batches.
+func redisLimits(port int) string {
+	return fmt.Sprintf("    policy: redis\n    sync_rate: 0.5\n    redis: {host: 127.0.0.1, port: %d}\n", port)
+}
+
 // requestLine is one request of the load.
 type requestLine struct {
 	path, key string
@@ -102,8 +110,8 @@ func plainDocument(p documentPorts) []byte {
 }
 
 // fullDocument is 10,000 routes in 100 services over one upstream of four targets,
-// 1,000 consumers with a key each, and global plugins.
-func fullDocument(p documentPorts, balancer string) []byte {
+// 1,000 consumers with a key each, and global plugins. policy says where limits count.
+func fullDocument(p documentPorts, balancer, policy string) []byte {
 	var b strings.Builder
 	writeGateway(&b, p)
 	fmt.Fprintf(&b, `plugins:
@@ -114,8 +122,7 @@ func fullDocument(p documentPorts, balancer string) []byte {
   config:
     minute: %d
     limit_by: consumer
-    policy: local
-- name: correlation-id
+%s- name: correlation-id
   config:
     header_name: Kong-Request-ID
     generator: uuid#counter
@@ -127,7 +134,7 @@ func fullDocument(p documentPorts, balancer string) []byte {
 upstreams:
 - name: orders.internal
   algorithm: %s
-`, rateLimitPerMinute, balancer)
+`, rateLimitPerMinute, policy, balancer)
 	if balancer == "consistent-hashing" {
 		b.WriteString("  hash_on: consumer\n")
 	}

@@ -59,7 +59,7 @@ func TestPlainDocument(t *testing.T) {
 }
 
 func TestFullDocument(t *testing.T) {
-	d := mustDecode(t, fullDocument(testPorts, "round-robin"))
+	d := mustDecode(t, fullDocument(testPorts, "round-robin", localLimits))
 	if len(d.Services) != serviceCount || len(d.Consumers) != consumerCount || len(d.Upstreams) != 1 {
 		t.Fatalf("got %d services, %d consumers, %d upstreams", len(d.Services), len(d.Consumers), len(d.Upstreams))
 	}
@@ -109,7 +109,7 @@ func TestFullDocument(t *testing.T) {
 }
 
 func TestFullDocumentHashes(t *testing.T) {
-	u := mustDecode(t, fullDocument(testPorts, "consistent-hashing")).Upstreams[0]
+	u := mustDecode(t, fullDocument(testPorts, "consistent-hashing", localLimits)).Upstreams[0]
 	if u.Algorithm != "consistent-hashing" || u.HashOn != "consumer" {
 		t.Errorf("got %+v", u)
 	}

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"text/template"
 	"time"
@@ -35,14 +36,17 @@ type lab struct {
 	o   *options
 	dir string // temporary, removed by close
 
-	wrk, nginx, haproxy, strace, cc string // executables found
-	relay, sluice                   string // executables built or given
-	script, requests                string // files for wrk
+	wrk, nginx, haproxy, strace, cc, redisServer string // executables found
+
+	relay, sluice    string // executables built or given
+	script, requests string // files for wrk
 
 	lines        []requestLine
 	digest       [sha256.Size]byte // of the service's answer
 	servicePorts []int
 	service      *process // nil until startService
+	redis        *process // nil until startRedis
+	redisPort    int
 	client       *http.Client
 }
 
@@ -79,6 +83,9 @@ func (l *lab) close() error {
 	if l.service != nil {
 		err = l.service.stop()
 	}
+	if l.redis != nil {
+		err = errors.Join(err, l.redis.stop())
+	}
 	return errors.Join(err, os.RemoveAll(l.dir))
 }
 
@@ -91,7 +98,7 @@ func (l *lab) find() error {
 	for _, name := range l.o.subjects {
 		tools = append(tools, subjectNamed(name).tools...)
 	}
-	paths := map[string]*string{"wrk": &l.wrk, "nginx": &l.nginx, "haproxy": &l.haproxy, "strace": &l.strace, "cc": &l.cc}
+	paths := map[string]*string{"wrk": &l.wrk, "nginx": &l.nginx, "haproxy": &l.haproxy, "strace": &l.strace, "cc": &l.cc, "redis-server": &l.redisServer}
 	var missing []error
 	for _, tool := range tools {
 		path, err := findTool(tool)
@@ -210,6 +217,29 @@ func (l *lab) startService(ctx context.Context) error {
 		return err
 	}
 	return verifySample(ctx, l, l.serviceURL())
+}
+
+// startRedis starts a Redis that keeps nothing on disk, on the CPUs of the load; later
+// calls find it running. Whether it answers the limits' metrics tell.
+func (l *lab) startRedis() error {
+	if l.redis != nil {
+		return nil
+	}
+	ports, err := freePorts(1)
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(l.dir, "redis")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	args := []string{l.redisServer, "--bind", "127.0.0.1", "--port", strconv.Itoa(ports[0]), "--save", "", "--appendonly", "no"}
+	p, err := start(dir, &program{name: "redis", args: args, cpus: l.o.loadCPUs})
+	if err != nil {
+		return err
+	}
+	l.redis, l.redisPort = p, ports[0]
+	return nil
 }
 
 func (l *lab) serviceURL() string { return baseURL(l.servicePorts[0]) }

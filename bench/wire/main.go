@@ -141,7 +141,7 @@ func parseOptions(args []string, errs io.Writer) (*options, error) {
 	f.IntVar(&o.seconds, "seconds", 4, "`seconds` of one measurement")
 	f.IntVar(&o.warmUpSeconds, "warmup", 1, "`seconds` of load before each measurement")
 	f.IntVar(&o.connections, "connections", 64, "keep-alive `connections` of the generator")
-	f.StringVar(&subjects, "subjects", strings.Join(subjectNames(), ","), "comma-separated `names`")
+	f.StringVar(&subjects, "subjects", strings.Join(usualSubjects(), ","), "comma-separated `names`; full-redis must be asked for")
 	f.StringVar(&o.sluice, "sluice", "", "sluice binary (`path`; default: build ./cmd/sluice with CGO_ENABLED=0)")
 	f.StringVar(&o.balancer, "balancer", "consistent-hashing", "`algorithm` of the full subject's upstream: consistent-hashing (by consumer) or round-robin")
 	f.StringVar(&o.out, "out", "", "also write facts, raw rounds and table to `file`")

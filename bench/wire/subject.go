@@ -16,6 +16,7 @@ type subject struct {
 	about string // what a reader of the table must know
 
 	tools   []string // executables needed beyond those of every run
+	asked   bool     // measured only when -subjects names it
 	sluice  bool     // needs the sluice binary; ready when its status listener says so
 	policy  bool     // keys and limits are enforced, and checked before measuring
 	prepare func(l *lab, dir string, p documentPorts) (*program, error)
@@ -45,6 +46,15 @@ var subjects = []*subject{
 		name: "full", sluice: true, policy: true, prepare: prepareFull,
 		about: "sluice, 10,000 routes, 1,000 consumers, key-auth, rate-limiting by consumer, upstream of 4 targets by consistent hashing on the consumer, correlation-id, prometheus, GOMAXPROCS=1",
 	},
+	{
+		name: "full-redis", sluice: true, policy: true, asked: true, tools: []string{"redis-server"}, prepare: prepareFullRedis,
+		about: "full, but that the limits are shared by Redis, batched: sync_rate 0.5; Redis beside generator and service",
+	},
+}
+
+// usualSubjects are measured where -subjects says nothing.
+func usualSubjects() []string {
+	return slices.DeleteFunc(subjectNames(), func(name string) bool { return subjectNamed(name).asked })
 }
 
 func subjectNames() []string {
@@ -123,7 +133,15 @@ func preparePlain(l *lab, dir string, p documentPorts) (*program, error) {
 }
 
 func prepareFull(l *lab, dir string, p documentPorts) (*program, error) {
-	return prepareSluice(l, dir, fullDocument(p, l.o.balancer))
+	return prepareSluice(l, dir, fullDocument(p, l.o.balancer, localLimits))
+}
+
+// prepareFullRedis starts the run's Redis, once.
+func prepareFullRedis(l *lab, dir string, p documentPorts) (*program, error) {
+	if err := l.startRedis(); err != nil {
+		return nil, err
+	}
+	return prepareSluice(l, dir, fullDocument(p, l.o.balancer, redisLimits(l.redisPort)))
 }
 
 func prepareSluice(l *lab, dir string, document []byte) (*program, error) {

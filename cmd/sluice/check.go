@@ -1,11 +1,13 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"slices"
 	"strings"
 
@@ -79,20 +81,20 @@ func check(doc *documentFlags) (faults, warnings config.Faults, err error) {
 	return faults, slices.Concat(d.Warnings, limits(d)), nil
 }
 
-// opensFiles are the plugins whose instances open a file to write when they are
-// built. Their settings are checked with the document; building them is left to
-// a gateway that serves.
-var opensFiles = []string{"file-log"}
-
 // compile compiles d as an Engine would and throws the snapshot away.
 func compile(d *config.Document) error {
 	trial := *d
 	trial.Plugins = slices.DeleteFunc(slices.Clone(d.Plugins), func(p *config.Plugin) bool {
-		return slices.Contains(opensFiles, p.Name)
+		spec, _, ok := plugin.All.Lookup(p.Name)
+		return ok && spec.OpensFiles // left to a gateway that serves
 	})
 	env := pipeline.Env{
 		Document: &trial, Log: slog.New(slog.DiscardHandler), Metrics: metrics.NewSet(),
 		Node: &pipeline.Node{Version: buildVersion()},
+		// Nothing is resolved either.
+		Dial: func(context.Context, string) (net.Conn, error) {
+			return nil, errors.New("checking connects to nothing")
+		},
 	}
 	s, err := snapshot.Compile(env, pipeline.NewKeeper(), plugin.All)
 	if err != nil {

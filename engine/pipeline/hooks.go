@@ -45,6 +45,9 @@ type Spec struct {
 	// StandsIn says that a disabled instance answers in place of a service whose
 	// circuit is open. Its Request hook must answer, and need no body.
 	StandsIn bool
+	// OpensFiles says that building an instance opens files to write: what only checks a
+	// document leaves that out.
+	OpensFiles bool
 
 	check func(*config.Plugin) config.Faults
 	build func(*config.Plugin, *Env) (Hooks, error)
@@ -79,6 +82,12 @@ func Define[C any](name string, defaults C, build func(C, *Env) (Hooks, error)) 
 // AsStandIn returns s with StandsIn set.
 func (s Spec) AsStandIn() Spec {
 	s.StandsIn = true
+	return s
+}
+
+// AsWriter returns s with OpensFiles set.
+func (s Spec) AsWriter() Spec {
+	s.OpensFiles = true
 	return s
 }
 

@@ -8,15 +8,18 @@ package plugin
 import (
 	"github.com/sluice-gateway/sluice/engine/pipeline"
 	"github.com/sluice-gateway/sluice/engine/plugin/canary"
+	"github.com/sluice-gateway/sluice/engine/plugin/concurrencylimiting"
 	"github.com/sluice-gateway/sluice/engine/plugin/correlationid"
 	"github.com/sluice-gateway/sluice/engine/plugin/filelog"
 	"github.com/sluice-gateway/sluice/engine/plugin/keyauth"
 	"github.com/sluice-gateway/sluice/engine/plugin/prometheus"
 	"github.com/sluice-gateway/sluice/engine/plugin/proxyretry"
+	"github.com/sluice-gateway/sluice/engine/plugin/quota"
 	"github.com/sluice-gateway/sluice/engine/plugin/ratelimiting"
 	"github.com/sluice-gateway/sluice/engine/plugin/requesttermination"
 	"github.com/sluice-gateway/sluice/engine/plugin/requesttimeout"
 	"github.com/sluice-gateway/sluice/engine/plugin/requesttransformer"
+	"github.com/sluice-gateway/sluice/engine/plugin/responseratelimiting"
 	"github.com/sluice-gateway/sluice/engine/plugin/responsetransformer"
 	"github.com/sluice-gateway/sluice/engine/plugin/upstreamtimeout"
 )
@@ -32,7 +35,11 @@ var All = &pipeline.Specs{
 		keyauth.Spec,
 
 		// How much?
+		ratelimiting.Advanced,
 		ratelimiting.Spec,
+		concurrencylimiting.Spec,
+		quota.Spec,
+		responseratelimiting.Spec,
 
 		// What is changed?
 		requesttransformer.Advanced,
@@ -74,7 +81,7 @@ var planned = []string{
 	"request-size-limiting", "acl", "opa",
 
 	// How much?
-	"rate-limiting-advanced", "quota", "graphql-rate-limiting-advanced", "service-protection", "response-ratelimiting",
+	"graphql-rate-limiting-advanced", "service-protection",
 
 	// What is changed?
 	"route-by-header", "request-callout", "aggregate", "upstream-oauth", "jq", "route-transformer-advanced", "redirect",

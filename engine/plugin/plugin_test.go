@@ -19,7 +19,7 @@ var priority = map[string]int{
 	"key-auth": 1250, "key-auth-enc": 1250, "ldap-auth": 1200, "basic-auth": 1100, "openid-connect": 1050,
 	"hmac-auth": 1030, "saml": 1010, "header-cert-auth": 1009, "json-threat-protection": 1009, "injection-protection": 1007,
 	"waf": 1007, "request-validator": 999, "grpc-gateway": 998, "ip-restriction": 990, "request-size-limiting": 951,
-	"acl": 950, "opa": 920, "rate-limiting": 910, "rate-limiting-advanced": 910, "quota": 909,
+	"acl": 950, "opa": 920, "rate-limiting": 910, "rate-limiting-advanced": 910, "concurrency-limiting": 910, "quota": 909,
 	"graphql-rate-limiting-advanced": 902, "service-protection": 901, "response-ratelimiting": 900,
 	"route-by-header": 850, "request-callout": 812, "request-transformer-advanced": 802, "request-transformer": 801,
 	"response-transformer": 800, "response-transformer-advanced": 800, "route-transformer-advanced": 780,

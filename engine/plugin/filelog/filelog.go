@@ -30,7 +30,7 @@ import (
 )
 
 // Spec is the line this plugin adds to plugin.All.
-var Spec = pipeline.Define("file-log", Config{}, build)
+var Spec = pipeline.Define("file-log", Config{}, build).AsWriter()
 
 // Reopener is a kept value that can open its file anew, as on SIGUSR1. Reopen
 // returns at once and may be called from any goroutine.

@@ -2,9 +2,11 @@ package ratelimiting
 
 import (
 	"math"
+	"time"
 
 	"github.com/sluice-gateway/sluice/engine/config"
 	"github.com/sluice-gateway/sluice/engine/pipeline"
+	"github.com/sluice-gateway/sluice/engine/redis"
 	"github.com/sluice-gateway/sluice/limiter"
 )
 
@@ -21,46 +23,49 @@ type Config struct {
 	HeaderName string `json:"header_name" len:"1" doc:"Header whose value names the caller, with limit_by: header."`
 	Path       string `json:"path" len:"1" doc:"Path that has a counter of its own, with limit_by: path."`
 
-	Policy        string  `json:"policy" enum:"local,cluster,redis" doc:"Where the counters are. Only local is built."`
-	FaultTolerant bool    `json:"fault_tolerant" doc:"Let requests pass while the store of the counters is away. Nothing to do with policy: local."`
-	Redis         *Redis  `json:"redis" flat:"redis_"`
-	SyncRate      float64 `json:"sync_rate" doc:"Seconds between pushes to Redis, -1 for every request."` // seconds
+	Policy        string        `json:"policy" enum:"local,cluster,redis" doc:"Where the counters are: in this process, in the Redis of gateway.redis, or in that of the redis block."`
+	FaultTolerant bool          `json:"fault_tolerant" doc:"Let requests pass while the store of the counters is away, else answer 500."`
+	Redis         *redis.Config `json:"redis" flat:"redis_" doc:"The Redis of policy redis; without a host that of gateway.redis."`
+	SyncRate      float64       `json:"sync_rate" doc:"Seconds between pushes to Redis, -1 to ask it for every request."` // seconds
 
 	HideClientHeaders bool   `json:"hide_client_headers" doc:"Leave out the headers that tell limits and what remains."`
+	HeaderStyle       string `json:"header_style" enum:"kong,draft,both" doc:"Headers of Kong, of the IETF draft (RateLimit and RateLimit-Policy), or both. Not in Kong."`
 	ErrorCode         int    `json:"error_code" min:"100" max:"599" doc:"Status of a refusal."`
 	ErrorMessage      string `json:"error_message" doc:"Message of a refusal."`
 
-	KeysMax int `json:"keys_max" min:"64" max:"134217728" doc:"Callers counted at a time; beyond it the least active are forgotten. Not in Kong."`
+	Cost    *Cost `json:"cost" doc:"How much a request counts. Not in Kong, where it is 1."`
+	KeysMax int   `json:"keys_max" min:"64" max:"134217728" doc:"Callers counted at a time; beyond it the least active are forgotten. Not in Kong."`
 }
-
-// Redis is where the counters of policy redis are.
-type Redis struct {
-	Host       string `json:"host" len:"1"`
-	Port       int    `json:"port" min:"0" max:"65535"`
-	Timeout    int    `json:"timeout" min:"0" max:"2147483646" doc:"Milliseconds."` // milliseconds
-	Username   string `json:"username" len:"1"`
-	Password   string `json:"password" secret:"true"`
-	Database   int    `json:"database"`
-	SSL        bool   `json:"ssl"`
-	SSLVerify  bool   `json:"ssl_verify"`
-	ServerName string `json:"server_name" len:"1"`
-}
-
-// SetDefaults implements config.Defaulter.
-func (r *Redis) SetDefaults() { r.Port, r.Timeout = 6379, 2000 }
 
 var defaults = Config{
 	LimitBy:       "consumer",
-	Policy:        "local",
+	Policy:        local,
 	FaultTolerant: true,
 	SyncRate:      -1,
+	HeaderStyle:   "kong",
 	ErrorCode:     429,
 	ErrorMessage:  "API rate limit exceeded",
-	KeysMax:       1 << 20,
+	KeysMax:       keysMaxDefault,
 }
 
-// limitMax is the largest limit: what a float64 still counts in steps of one.
-const limitMax = 1 << 53
+const (
+	// keysMaxDefault is the default of keys_max.
+	keysMaxDefault = 1 << 20
+
+	// limitMax is the largest limit: what a float64 still counts in steps of one.
+	limitMax = 1 << 53
+
+	// syncMin is the least time between two pushes to Redis, in seconds.
+	syncMin = 0.02
+	syncMax = 86400
+)
+
+// Where counters are.
+const (
+	local     = "local"
+	inRedis   = "redis"
+	inCluster = "cluster"
+)
 
 // limits returns the configured limits, shortest period first.
 func (c *Config) limits() (periods []limiter.Period, limits []float64) {
@@ -89,24 +94,88 @@ func (c *Config) Check(r *config.Reporter) {
 			}
 		}
 	}
-	c.checkIdentity(r)
+	checkIdentity(r, []string{c.LimitBy}, c.HeaderName, c.Path)
 	switch {
-	case c.Policy != "local":
-		r.Faultf("policy", "policy %q is not built yet: use \"local\", with which each node counts by itself", c.Policy)
-	case c.SyncRate != -1:
+	case c.SyncRate == -1:
+	case c.Policy == local:
 		r.Faultf("sync_rate", "sync_rate can only be used with the redis policy")
+	case !(c.SyncRate >= syncMin && c.SyncRate <= syncMax):
+		r.Faultf("sync_rate", "value should be -1 or between %v and %v", syncMin, syncMax)
+	}
+	warnUnused(r, "policy", c.Policy, c.Redis)
+	c.Cost.check(r)
+}
+
+// warnUnused says where a redis block is not the one that counts.
+func warnUnused(r *config.Reporter, field, store string, c *redis.Config) {
+	if store == inCluster && c != nil {
+		r.Warnf("redis", "%s cluster counts in gateway.redis: this block is not used", field)
 	}
 }
 
-func (c *Config) checkIdentity(r *config.Reporter) {
-	switch {
-	case c.LimitBy == "header" && c.HeaderName == "":
-		r.Faultf("header_name", "required field missing")
-	case c.LimitBy == "path" && c.Path == "":
-		r.Faultf("path", "required field missing")
+// checkIdentity reports what the named identities lack.
+func checkIdentity(r *config.Reporter, kinds []string, header, path string) {
+	for _, k := range kinds {
+		switch {
+		case k == "header" && header == "":
+			r.Faultf("header_name", "required field missing")
+		case k == "path" && path == "":
+			r.Faultf("path", "required field missing")
+		}
 	}
-	pipeline.CheckHeaderName(r, "header_name", c.HeaderName)
-	if c.Path != "" && c.Path[0] != '/' {
+	pipeline.CheckHeaderName(r, "header_name", header)
+	if path != "" && path[0] != '/' {
 		r.Faultf("path", "should start with: /")
 	}
 }
+
+// plan is an instance of either plugin as its settings describe it.
+type plan struct {
+	counters string // what the counters belong to: instances of one name share them
+	windows  []window
+	sliding  bool
+	calendar bool
+	penalty  bool // refused requests count
+
+	identity []string
+	header   string
+	path     string
+
+	storeField string // what the setting is called
+	store      string
+	sync       time.Duration // between pushes to Redis; 0 asks it for every request
+	redis      *redis.Config
+	redisHost  string // of a redis block without one
+	keysMax    int
+
+	tolerant bool // let pass what the store did not decide
+	fallback bool // count here while the store is away
+
+	hidden   bool
+	style    string
+	jitter   int64 // seconds
+	code     int
+	message  string
+	cost     *Cost
+	throttle *Throttling
+}
+
+// plan describes an instance of rate-limiting, whose id the counters belong to.
+func (c *Config) plan(id string) plan {
+	p := plan{
+		counters: id, calendar: true,
+		identity: []string{c.LimitBy}, header: c.HeaderName, path: c.Path,
+		storeField: "policy", store: c.Policy, redis: c.Redis, keysMax: c.KeysMax, tolerant: c.FaultTolerant,
+		hidden: c.HideClientHeaders, style: c.HeaderStyle, code: c.ErrorCode, message: c.ErrorMessage, cost: c.Cost,
+	}
+	if c.SyncRate > 0 {
+		p.sync = seconds(c.SyncRate)
+	}
+	periods, limits := c.limits()
+	for i, period := range periods {
+		p.windows = append(p.windows, window{period: period, size: period.Seconds(), limit: int64(math.Ceil(limits[i]))})
+	}
+	return p
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }

@@ -16,7 +16,11 @@ import (
 	"github.com/sluice-gateway/sluice/engine/pipeline/pipelinetest"
 )
 
-func document(settings string) string {
+func document(settings string) string { return documentOf("rate-limiting", settings) }
+
+func documentAdvanced(settings string) string { return documentOf("rate-limiting-advanced", settings) }
+
+func documentOf(name, settings string) string {
 	return `
 _format_version: "3.0"
 services:
@@ -31,13 +35,13 @@ consumer_groups:
 - {name: gold}
 - {name: silver}
 plugins:
-- name: rate-limiting
+- name: ` + name + `
   config: {` + settings + "}\n"
 }
 
 func read(text string) (*config.Document, error) {
 	return config.Read([]config.Source{{Name: "test.yaml", Data: []byte(text)}},
-		config.Options{Catalog: &pipeline.Specs{All: []pipeline.Spec{Spec}}})
+		config.Options{Catalog: &pipeline.Specs{All: []pipeline.Spec{Spec, Advanced}}})
 }
 
 func TestSettingsRefused(t *testing.T) {
@@ -61,9 +65,16 @@ func TestSettingsRefused(t *testing.T) {
 	f("minute: 5, limit_by: path", "path: required field missing")
 	f("minute: 5, limit_by: path, path: users", "path: should start with: /")
 	f("minute: 5, limit_by: header, header_name: X Device", "header_name: bad header name 'X Device', allowed characters are A-Z, a-z, 0-9, '_', and '-'")
-	f("minute: 5, policy: redis, redis: {host: localhost}", `policy: policy "redis" is not built yet: use "local"`)
-	f("minute: 5, policy: redis, redis_host: localhost, sync_rate: 1", `policy: policy "redis" is not built yet: use "local"`)
-	f("minute: 5, policy: cluster", `policy: policy "cluster" is not built yet: use "local"`)
+	f("minute: 5, policy: redis, redis: {host: localhost}, redis_host: elsewhere", "both redis_host and redis.host are set, to different values")
+	f("minute: 5, policy: redis, redis: {host: localhost, timeout: 5, read_timeout: 6}", "timeout is the older name of read_timeout")
+	f("minute: 5, policy: redis, redis_host: localhost, sync_rate: 0.01", "sync_rate: value should be -1 or between 0.02 and 86400")
+	f("minute: 5, policy: redis, redis_host: localhost, sync_rate: 0", "sync_rate: value should be -1 or between 0.02 and 86400")
+	f("minute: 5, header_style: rfc", "header_style: expected one of: kong, draft, both")
+	f("minute: 5, cost: {methods: {post: 5}}", `cost.methods.post: expected a method in upper case, got "post"`)
+	f("minute: 5, cost: {methods: {POST: -5}}", "cost.methods.POST: value should be")
+	f("minute: 5, cost: {default: -1}", "cost.default: value should be")
+	f("minute: 5, cost: {max: 0}", "cost.max: value should be")
+	f("minute: 5, cost: {header: X Cost}", "cost.header: bad header name 'X Cost'")
 	f("minute: 5, policy: nowhere", "policy: expected one of: local, cluster, redis")
 	f("minute: 5, sync_rate: 1", "sync_rate can only be used with the redis policy")
 	f("minute: 5, error_code: 42", "error_code: value should be between 100 and 599")
@@ -98,9 +109,10 @@ func TestExampleLoads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := pipelinetest.Open(t, string(example), Spec)
-	if x := g.Do("GET", "/users"); x.Ctx.Response.StatusCode() != 200 {
-		t.Errorf("status %d", x.Ctx.Response.StatusCode())
+	g := pipelinetest.Open(t, string(example), Spec, Advanced)
+	x := g.Do("GET", "/users")
+	if got := header(x, "X-RateLimit-Remaining-Minute") + " " + header(x, "X-RateLimit-Remaining-30"); x.Ctx.Response.StatusCode() != 200 || got != "99 9" {
+		t.Errorf("status %d, remaining %s", x.Ctx.Response.StatusCode(), got)
 	}
 }
 
@@ -309,7 +321,8 @@ func TestCountersSurviveReload(t *testing.T) {
 	f(load("minute: 2, error_message: Enough"), pipeline.Done)
 	f(load("minute: 3"), pipeline.Next) // a higher limit finds the counts as they are
 	f(load("minute: 3"), pipeline.Done)
-	f(load("minute: 3, limit_by: service"), pipeline.Next) // another identity starts afresh
+	f(load("minute: 3, limit_by: service"), pipeline.Done) // counted by address where there is no service
+	f(load("minute: 3, hour: 3"), pipeline.Next)           // another set of periods starts afresh
 	for _, h := range holders {
 		if err := h.Release(); err != nil {
 			t.Error(err)
@@ -381,17 +394,4 @@ func TestNoAllocations(t *testing.T) {
 	f(all+"limit_by: consumer-group", caller{consumer: "bob"})
 	f("minute: 1", caller{}) // refusals
 	f("minute: 1, hide_client_headers: true", caller{})
-}
-
-func BenchmarkRequest(b *testing.B) {
-	g := pipelinetest.Open(b, document("minute: 1000000000, hour: 1000000000"), Spec)
-	x := caller{consumer: "bob"}.exchange(g)
-	g.Chain.Begin(x)
-	b.ReportAllocs()
-	for b.Loop() {
-		consumer, credential, route, service, ctx, start := x.Consumer, x.Credential, x.Route, x.Service, x.Ctx, x.Start
-		x.Reset()
-		x.Consumer, x.Credential, x.Route, x.Service, x.Ctx, x.Start = consumer, credential, route, service, ctx, start
-		g.Chain.Request(x)
-	}
 }
