@@ -212,7 +212,7 @@ func TestBatchCountsNothingTwice(t *testing.T) {
 		name := "lossy" + strconv.FormatUint(seed, 10)
 		r := rand.New(rand.NewPCG(seed, 3))
 		stores := []*lossy{{Scripter: client, r: r}, {Scripter: client, r: r}}
-		nodes := []*limiter.Batch{limiter.NewBatch(stores[0], name, 100), limiter.NewBatch(stores[1], name, 100)}
+		nodes := []*limiter.Batch{limiter.NewBatch(stores[0], name, 1000), limiter.NewBatch(stores[1], name, 1000)} // no shard is ever full
 		var counted [5]int64
 		var used [2]int64
 		for range 400 {

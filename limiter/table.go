@@ -31,9 +31,9 @@ import (
 //	1,000,000, 3 windows    202 → 149       218 → 134
 //
 // A decision moved two lines, that of the shard's mutex and that of the entry; the
-// entry's must move if the count is exact and shared. What showed nothing: more
-// shards, entries aligned to 32 or 64 bytes, fewer entries in the same space, a
-// prefetch for writing (PREFETCHW) or a first access that writes.
+// entry's must move if the count is exact and shared. What showed nothing: entries
+// aligned to 32 bytes, fewer entries in the same space, a prefetch for writing
+// (PREFETCHW) or a first access that writes.
 type table struct {
 	stride  int
 	keysMax int // of one shard
