@@ -108,7 +108,10 @@ func writeExplanation(out io.Writer, e *explain.Explanation) error {
 		line("service", u.Service+", "+u.Protocol, u.At)
 		target := u.Target
 		if u.Algorithm != "" {
-			target += fmt.Sprintf(", the first of %d picked by %s", len(u.Targets), u.Algorithm)
+			target += fmt.Sprintf(", one of %d, by %s", len(u.Targets), u.Algorithm)
+			if len(u.HashOn) > 0 {
+				target += " on " + strings.Join(u.HashOn, ", else ")
+			}
 		}
 		line("target", target, "")
 		for _, t := range u.Targets {

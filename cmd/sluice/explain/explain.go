@@ -105,7 +105,7 @@ func Explain(d *config.Document, specs *pipeline.Specs, r *Request) (*Explanatio
 		e.Notes = append(e.Notes, "the gateway itself answers for this service")
 		return e, nil
 	}
-	if e.Upstream.Target, e.Upstream.Path, err = capture.send(won, q); err != nil {
+	if e.Upstream.Target, e.Upstream.Path, err = capture.send(won, q, caller); err != nil {
 		e.Notes = append(e.Notes, err.Error())
 	}
 	return e, nil

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -24,9 +25,11 @@ type Upstream struct {
 	// Path is the path and query the service gets, unless a plugin changes it.
 	Path string `json:"path"`
 	// Target is the address that a gateway picks for its first request.
-	Target    string   `json:"target"`
-	Algorithm string   `json:"algorithm,omitempty"` // of an upstream
-	Targets   []Target `json:"targets,omitempty"`   // of an upstream
+	Target    string `json:"target"`
+	Algorithm string `json:"algorithm,omitempty"` // of an upstream
+	// HashOn is what consistent hashing hashes, the fallback after it.
+	HashOn  []string `json:"hash_on,omitempty"`
+	Targets []Target `json:"targets,omitempty"` // of an upstream
 }
 
 // Target is one address of an upstream.
@@ -44,6 +47,9 @@ func upstreamOf(d *config.Document, s *config.Service) *Upstream {
 			continue
 		}
 		u.Algorithm = up.Algorithm
+		if up.Algorithm == "consistent-hashing" {
+			u.HashOn = slices.DeleteFunc([]string{up.HashOn, up.HashFallback}, func(on string) bool { return on == "none" })
+		}
 		for _, t := range d.Targets {
 			if t.Upstream == up.ID {
 				u.Targets = append(u.Targets, Target{t.Target, t.Weight, at(t.Pos)})
@@ -96,7 +102,7 @@ func (c *capture) instead(s *config.Service) *config.Service {
 }
 
 // send sends the request the way it would go and returns where it came out.
-func (c *capture) send(won *snapshot.Route, q *query) (target, path string, err error) {
+func (c *capture) send(won *snapshot.Route, q *query, caller *pipeline.Consumer) (target, path string, err error) {
 	x := &pipeline.Exchange{}
 	x.Reset()
 	x.Ctx = &fasthttp.RequestCtx{}
@@ -107,6 +113,7 @@ func (c *capture) send(won *snapshot.Route, q *query) (target, path string, err 
 	x.Pattern, x.PatternSkip = q.Pattern()
 	x.ClientIP, x.PeerIP = q.clientIP, q.clientIP
 	x.Route, x.Service = won.Entity, won.ServiceEntity
+	x.Consumer = caller
 	x.Start = pipeline.Now()
 	for i := range x.RequestID {
 		x.RequestID[i] = '0'
