@@ -64,8 +64,8 @@ type faultLoad struct {
 	addr      string
 	upstreams []string
 	mix       shotMix
-	rate      time.Duration // requests a second
-	first     int           // id of the first request
+	rate      int64 // requests a second
+	first     int   // id of the first request
 
 	stop  chan struct{}
 	done  chan struct{}
@@ -100,10 +100,10 @@ func (l *faultLoad) run() {
 			return
 		case <-tick.C:
 		}
-		for due := int(time.Since(began) * l.rate / time.Second); n < due; n++ {
+		for due := int(time.Since(began).Nanoseconds() * l.rate / int64(time.Second)); n < due; n++ {
 			s := &shot{
 				id: l.first + n, upstream: l.upstreams[n%len(l.upstreams)], kind: l.mix[n/len(l.upstreams)%len(l.mix)],
-				planned: began.Add(time.Duration(n) * time.Second / l.rate),
+				planned: began.Add(time.Duration(int64(n) * int64(time.Second) / l.rate)),
 			}
 			under.Go(func() {
 				s.late = time.Since(s.planned)

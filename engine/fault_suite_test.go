@@ -219,7 +219,7 @@ func (s *faultSuite) load(m shotMix) *faultLoad {
 // runs waits until l has sent what it sends in d.
 func (s *faultSuite) runs(l *faultLoad, d time.Duration) {
 	s.t.Helper()
-	n := l.fired.Load() + int64(d*l.rate/time.Second)
+	n := l.fired.Load() + d.Nanoseconds()*l.rate/int64(time.Second)
 	within(s.t, d+faultPatience, "the load goes on", func() bool { return l.fired.Load() >= n })
 }
 

@@ -296,16 +296,16 @@ const settleMax = 2 * time.Second
 // Finish opens the upstreams that no service leads to, since they are probed and have
 // a health as in Kong, waits for names to be resolved, and returns what was opened.
 func (o *Opener) Finish() (*Fleet, error) {
-	var errs []error
+	var failed error
 	for _, u := range o.env.Document.Upstreams {
 		_, err := o.upstream(u)
-		errs = append(errs, err)
+		failed = errors.Join(failed, err)
 	}
 	until := time.Now().Add(settleMax)
 	for _, g := range o.fleet.groups {
 		g.wait(time.Until(until))
 	}
-	return o.fleet, errors.Join(errs...)
+	return o.fleet, failed
 }
 
 // hostField returns the Host field for a target: the port only if it is not the
