@@ -314,6 +314,17 @@ func (g *faultGateway) reload(text string) {
 // metric returns a metric without labels.
 func (g *faultGateway) metric(name string) int {
 	g.t.Helper()
+	m := regexp.MustCompile(`(?m)^` + name + ` (\d+)`).FindSubmatch(g.metrics())
+	if m == nil {
+		g.t.Fatalf("no metric %s", name)
+	}
+	n, _ := strconv.Atoi(string(m[1]))
+	return n
+}
+
+// metrics returns all metrics.
+func (g *faultGateway) metrics() []byte {
+	g.t.Helper()
 	resp, err := noRedirects.Get("http://" + g.status + "/metrics")
 	if err != nil {
 		g.t.Fatal(err)
@@ -323,12 +334,7 @@ func (g *faultGateway) metric(name string) int {
 	if err != nil || resp.StatusCode != http.StatusOK {
 		g.t.Fatalf("metrics: %d %v", resp.StatusCode, err)
 	}
-	m := regexp.MustCompile(`(?m)^` + name + ` (\d+)`).FindSubmatch(body)
-	if m == nil {
-		g.t.Fatalf("no metric %s", name)
-	}
-	n, _ := strconv.Atoi(string(m[1]))
-	return n
+	return body
 }
 
 // files returns how many files, of which nearly all are connections, are open.

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sluice-gateway/sluice/engine/redis/redistest"
 )
 
 // TestPatterns runs the golden files of testdata/patterns, one a pattern: a
@@ -28,14 +30,20 @@ import (
 //
 // Between requests a line of "!!" changes what goes on around the gateway:
 //
-//	!! api-1:8001 ok | refuse | mute | drop | hold | status=503 | after=1 | delay=50ms
-//	                                     what the origin of an address does from now on
+//	!! api-1:8001 ok | refuse | mute | drop | hold | status=503 | after=1 | delay=50ms | uses=videos=2
+//	                                     what the origin of an address does from now on;
+//	                                     uses is what X-Kong-Limit says of each request
 //	!! await api-1:8001 unhealthy        until a target, or a service's circuit, is so
 //	!! await sluice_some_metric 1        until the metrics have this line
 //	!! reload host: a -> host: b         the document with this text replaced goes live
 //	!! begin 3 x GET /path               one after the other, each until it is at an origin
 //	!! queue 2 x GET /path               one after the other, each until it waits in a queue
 //	!! end                               the next => says what became of those
+//	!! within minute                     what follows is played in one minute of the clock
+//
+// What remains of limits is not shown of a request that is repeated. A document that
+// names the host redis has a real one at redis:6379. Counts that are written to files
+// are in a directory of the pattern's own.
 //
 // With -update the "=>" lines are written anew.
 func TestPatterns(t *testing.T) {
@@ -54,6 +62,10 @@ func TestPatterns(t *testing.T) {
 				t.Fatalf("%s has no ===== line", file)
 			}
 			s := newStage(t)
+			t.Setenv("STATE_DIRECTORY", t.TempDir())
+			if strings.Contains(text, "host: redis\n") {
+				s.real = map[string]string{"redis:6379": redistest.Start(t).Addr()}
+			}
 			p := &play{gateway: s.start(text), stage: s, text: text, client: kept(t)}
 			golden(t, file, text+"\n=====\n"+p.run(requests))
 		})
@@ -115,13 +127,18 @@ func (p *play) change(line string) {
 		p.begin(rest, word == "queue")
 	case "end":
 		p.ended = true
+	case "within":
+		eventually(p.t, "a minute that lasts", func() bool { return time.Now().Second() < 60-minuteRest })
 	default:
-		p.stage.cast(word, roleOf(p.t, rest))
+		p.stage.cast(word, roleOf(p.t, word, rest))
 	}
 }
 
-// roleOf reads what an origin is to do.
-func roleOf(t testing.TB, words string) (r role) {
+// minuteRest is how many seconds of a minute must be left for what is played within it.
+const minuteRest = 8
+
+// roleOf reads what the origin of an address is to do.
+func roleOf(t testing.TB, address, words string) (r role) {
 	t.Helper()
 	for word := range strings.FieldsSeq(words) {
 		var err error
@@ -142,6 +159,11 @@ func roleOf(t testing.TB, words string) (r role) {
 			r.after = value
 		case "delay":
 			r.delay, err = time.ParseDuration(value)
+		case "uses":
+			r.answer = func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("X-Kong-Limit", value)
+				writeEcho(w, r, address)
+			}
 		default:
 			t.Fatalf("not known to origins: %s", word)
 		}
@@ -194,7 +216,7 @@ func (p *play) answer(stanza []string) string {
 	if p.ended {
 		for _, b := range p.begun {
 			a := b.wait(p.t)
-			outcomes[describe(p.gateway, a)]++
+			outcomes[describe(p.gateway, a, len(p.begun) > 1)]++
 		}
 		p.begun, p.ended = nil, false
 		return counted(outcomes)
@@ -210,7 +232,7 @@ func (p *play) answer(stanza []string) string {
 	}
 	for range times {
 		a := p.send(p.client, method, path, http.NoBody, headers...)
-		outcomes[describe(p.gateway, a)]++
+		outcomes[describe(p.gateway, a, times > 1)]++
 	}
 	return counted(outcomes)
 }
@@ -227,14 +249,30 @@ func counted(outcomes map[string]int) string {
 	return strings.Join(parts, "; ")
 }
 
-// shown are the headers of an answer that a golden file shows, and those of a
-// request as it arrived at the service.
+// shown are the headers of an answer that a golden file shows after those of limits, and
+// sent those of a request as it arrived at the service.
 var (
-	shown = []string{"X-Ratelimit-Limit-Year", "X-Ratelimit-Remaining-Year", "Retry-After", "Www-Authenticate", "X-Gateway", "Kong-Request-Id", "X-Retry-Count", "X-Upstream-Timeout", "Set-Cookie"}
-	sent  = []string{"X-Consumer-Username", "X-Credential-Identifier", "X-Gateway", "X-Feature-Flags", "X-Tenant-Id", "X-Forwarded-Prefix", "User-Agent"}
+	shown = []string{"Retry-After", "Www-Authenticate", "X-Gateway", "Kong-Request-Id", "X-Retry-Count", "X-Upstream-Timeout", "Set-Cookie"}
+	sent  = []string{"X-Consumer-Username", "X-Credential-Identifier", "X-Gateway", "X-Feature-Flags", "X-Tenant-Id", "X-Forwarded-Prefix", "X-Ratelimit-Remaining-Videos", "User-Agent"}
 )
 
-func describe(g *gateway, a *answer) string {
+// limitsOf writes what an answer says about limits: all but when they begin anew.
+func limitsOf(h http.Header, repeated bool) string {
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(h)) {
+		kind, ok := strings.CutPrefix(name, "X-Ratelimit-")
+		if !ok {
+			kind, ok = strings.CutPrefix(name, "X-Quota-")
+		}
+		if !ok || kind == "Reset" || repeated && strings.HasPrefix(kind, "Remaining") {
+			continue
+		}
+		fmt.Fprintf(&b, " %s=%s", name, strings.Join(h[name], "|"))
+	}
+	return b.String()
+}
+
+func describe(g *gateway, a *answer, repeated bool) string {
 	if a.resp == nil {
 		return "no answer"
 	}
@@ -252,6 +290,7 @@ func describe(g *gateway, a *answer) string {
 	} else if line, _, _ := strings.Cut(strings.TrimPrefix(body, "{\n"), "\n"); line != "" {
 		fmt.Fprintf(&b, " body=%s", strings.TrimSpace(line))
 	}
+	b.WriteString(limitsOf(resp.Header, repeated))
 	for _, name := range shown {
 		v := resp.Header.Values(name)
 		switch {

@@ -204,12 +204,17 @@ func (t *Tunnel) finish() {
 	t.mu.Unlock()
 }
 
+// layer is a connection over another, such as TLS.
+type layer interface {
+	NetConn() net.Conn
+}
+
 // closeConn closes c, with a reset if asked to and there is a TCP connection
 // below.
 func closeConn(c net.Conn, reset bool) {
 	if reset {
 		under := c
-		if w, ok := c.(interface{ NetConn() net.Conn }); ok {
+		for w, ok := c.(layer); ok; w, ok = under.(layer) {
 			under = w.NetConn() // past TLS: no alert for a side that is cut off
 		}
 		if tcp, ok := under.(*net.TCPConn); ok {

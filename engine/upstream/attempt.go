@@ -16,6 +16,7 @@ func (s *Service) try(k *call, i int) fault {
 	started := k.pick.Now
 	k.pick.Tried = append(k.pick.Tried, i)
 	k.bound(started)
+	k.told = false
 	x.Tries = append(x.Tries, pipeline.Try{Target: a.dial, Start: started})
 	f := s.reach(k, a, started, false)
 	if f.stale && f.kind != kindNone && (!f.sent || k.repeatable()) && k.inTime() {
@@ -29,11 +30,13 @@ func (s *Service) try(k *call, i int) fault {
 	}
 	if f.kind != KindStatus {
 		if e := f.event(); k.group.timed && e >= lb.TCPFailure {
-			// What fails at once must not look fast.
+			// What fails at once must not look fast. The doubling ends before numbers do.
 			now := pipeline.Now()
-			a.state.Observe(now, max(now-started, 2*a.state.Latency(now), int64(time.Second)))
+			a.state.Observe(now, max(now-started, min(2*a.state.Latency(now), int64(openMax)), int64(time.Second)))
 		}
-		k.report(a, 0, &f)
+		if !k.told {
+			k.report(a, 0, &f)
+		}
 		note := &x.Tries[len(x.Tries)-1]
 		note.Failed = true
 		note.Status = f.kind.reply().Status()

@@ -59,6 +59,8 @@ type conn struct {
 	bodyDone bool  // the whole request was sent: the connection may be used again
 	suspect  bool  // the last answer had no body: look before using it again
 
+	below   *below // what TLS runs over, nil without
+	extra   [1]byte
 	probe   socket.Conn // for pending; below TLS the connection it runs over
 	look    func(fd uintptr)
 	arrived bool
@@ -81,7 +83,8 @@ func newConn(nc net.Conn, p *pool) *conn {
 	c.step = c.advance
 	c.look = c.peek
 	if t, ok := nc.(*tls.Conn); ok {
-		c.probe, c.hasProbe = socket.New(t.NetConn())
+		c.below = t.NetConn().(*below)
+		c.probe, c.hasProbe = socket.New(c.below.Conn)
 	} else {
 		c.probe, c.hasProbe = c.raw, c.hasRaw
 	}
@@ -188,19 +191,37 @@ func (c *conn) pending() bool {
 	}
 	c.arrived = true
 	_ = c.probe.Control(c.look) // a closed connection stays "arrived"
-	return c.arrived || !c.hasRaw && c.readAhead()
+	return c.arrived
 }
 
 // readAhead reports whether a TLS connection has read more than it has handed out: its
 // reader takes whole records off the socket, where a look does not see them any more.
 func (c *conn) readAhead() bool {
-	c.armed = 0
-	if err := c.nc.SetReadDeadline(longAgo); err != nil {
-		return true
+	if c.below == nil {
+		return false
 	}
-	var b [1]byte
-	n, err := c.nc.Read(b[:]) // of what is at hand: a timeout leaves the connection usable
+	c.below.dry = true
+	n, err := c.nc.Read(c.extra[:]) // a timeout leaves the connection usable
+	c.below.dry = false
 	return n > 0 || !isTimeout(err)
+}
+
+// below is the connection that TLS runs over. While it is dry reads time out at once,
+// so that of what TLS has only that can be had which was read ahead.
+type below struct {
+	net.Conn
+	dry bool
+}
+
+// NetConn returns what is below b.
+func (b *below) NetConn() net.Conn { return b.Conn }
+
+// Read implements io.Reader.
+func (b *below) Read(p []byte) (int, error) {
+	if b.dry {
+		return 0, os.ErrDeadlineExceeded
+	}
+	return b.Conn.Read(p)
 }
 
 func (c *conn) peek(fd uintptr) { c.arrived = socket.Peek(fd) != socket.ErrAgain }
@@ -298,7 +319,7 @@ func (c *conn) dropReader() {
 // release gives c back for reuse at now. The response must have been read to
 // its end.
 func (c *conn) release(now int64) {
-	clean := c.br == nil || c.br.Buffered() == 0
+	clean := (c.br == nil || c.br.Buffered() == 0) && !c.readAhead()
 	c.dropReader()
 	if !clean || !c.pool.put(c, now) {
 		c.close()

@@ -61,9 +61,9 @@ type fault struct {
 	stale bool
 	// misnamed marks a host that the client asked for and the service has no
 	// certificate for, which says nothing of the service's health.
+	misnamed bool
 	// slowClient marks an attempt whose time passed while the client still sent its body.
 	slowClient bool
-	misnamed   bool
 	err        error
 }
 

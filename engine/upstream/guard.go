@@ -149,9 +149,9 @@ func (s *Service) refuse(k *call, f fault) {
 	x := k.x
 	switch f.kind {
 	case KindOpen:
-		s.answerOpen(k, s.guard.reply, s.guard.breaker.RetryAfter(pipeline.Now()))
+		s.answerOpen(k, s.guard.reply, s.guard.breaker.RetryAfter(pipeline.Now()), s.guard.circuit.OpenMax)
 	case KindNoTarget, KindNoneLeft:
-		s.answerOpen(k, nil, k.gen.retryAfter(pipeline.Now()))
+		s.answerOpen(k, nil, k.gen.retryAfter(pipeline.Now()), k.group.rules.settings.Circuit.OpenMax)
 	default:
 		kind := f.kind
 		if kind == KindFull && x.Deadline != 0 && pipeline.Now() >= x.Deadline {
@@ -166,8 +166,9 @@ func (s *Service) refuse(k *call, f fault) {
 }
 
 // answerOpen answers while nothing may be sent: with the service's own reply, the
-// route's fallback, or Kong's.
-func (s *Service) answerOpen(k *call, own *pipeline.Reply, after int64) {
+// route's fallback, or Kong's. It may be tried again after a time, most of all after
+// openMax or, if longer, most.
+func (s *Service) answerOpen(k *call, own *pipeline.Reply, after, most int64) {
 	x := k.x
 	kind := KindNoTarget
 	if own == nil && s.guard != nil && s.guard.reply != nil {
@@ -184,7 +185,7 @@ func (s *Service) answerOpen(k *call, own *pipeline.Reply, after int64) {
 		x.Answer(kind.reply())
 	}
 	if after > 0 && after < math.MaxInt64 {
-		after = min(after, int64(openMax)) // a trial under way may hold its place for longer
+		after = min(after, max(int64(openMax), most)) // a trial under way may hold its place for longer
 		x.Ctx.Response.Header.Set("Retry-After", strconv.FormatInt((after+int64(time.Second)-1)/int64(time.Second), 10))
 	}
 }

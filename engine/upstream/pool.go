@@ -176,7 +176,7 @@ func (p *pool) handshake(timeout time.Duration) (net.Conn, fault) {
 	if p.tls == nil {
 		return nc, fault{}
 	}
-	t := tls.Client(nc, p.settingsFor(p.serverName))
+	t := tls.Client(&below{Conn: nc}, p.settingsFor(p.serverName))
 	if err := t.HandshakeContext(ctx); err != nil {
 		_ = nc.Close() // the handshake's error is the one to report
 		if isTimeout(err) {

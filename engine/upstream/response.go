@@ -90,11 +90,14 @@ func (b *body) Read(p []byte) (int, error) {
 }
 
 // blame says what the end of a read that began at a time is to the health of the target.
-// Where the time for the whole answer passed while nobody read, the client was slow.
+// Where the time for the whole answer passed while nobody read, or while the client still
+// sent its own body, the client was slow.
 func (b *body) blame(err error, began int64) lb.Event {
 	switch {
-	case !isTimeout(err):
+	case !isTimeout(err) && !isTimeout(b.c.last): // what broke a chunk off is in last
 		return lb.TCPFailure
+	case b.sender.clientLate():
+		return lb.Ignored
 	case b.until != 0 && began >= b.until-int64(lateRead):
 		return lb.Ignored
 	}

@@ -148,8 +148,7 @@ func (k *call) keepBody() fault {
 		}
 		req.SetBodyRaw(whole)
 		k.x.BytesIn += int64(len(whole))
-		k.pick.Now = pipeline.Now() // the client took its time
-		return fault{}
+		return k.kept()
 	}
 	return k.keepChunked(limit)
 }
@@ -160,7 +159,6 @@ func (k *call) keepChunked(limit int64) fault {
 	req := &k.x.Ctx.Request
 	b := newClientBody(k.x, k.service.clientTimeout)
 	head, err := io.ReadAll(io.LimitReader(b, limit+1))
-	k.pick.Now = pipeline.Now()
 	switch {
 	case err != nil:
 		return bodyFault(err)
@@ -171,6 +169,16 @@ func (k *call) keepChunked(limit int64) fault {
 		k.x.BytesIn += int64(len(head))
 	default:
 		k.prefix = head
+	}
+	return k.kept()
+}
+
+// kept notes that the client took its time for its body. Where it took all there was, no
+// target is to be blamed for that.
+func (k *call) kept() fault {
+	k.pick.Now = pipeline.Now()
+	if d := k.x.Deadline; d != 0 && k.pick.Now >= d {
+		return fault{kind: KindDeadline}
 	}
 	return fault{}
 }

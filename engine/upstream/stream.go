@@ -29,6 +29,7 @@ type sender struct {
 	gone    atomic.Bool // the client's body has failed: the answer need not be awaited
 	over    atomic.Bool // nothing more will be sent
 	endedAt atomic.Int64
+	writing atomic.Bool   // the service is to take a piece
 	ending  atomic.Bool   // the last of the body is being sent
 	stopped atomic.Bool   // the answer is complete: no more need be sent
 	done    chan struct{} // closed when the goroutine ends
@@ -87,7 +88,7 @@ func (k *call) awaitHead(c *conn) fault {
 		return k.sender.stop()
 	case isTimeout(err):
 		// Only the end of the request's time is waited for while the client sends.
-		return fault{kind: KindReadTime, sent: true, err: err, slowClient: !k.sender.over.Load()}
+		return fault{kind: KindReadTime, sent: true, err: err, slowClient: k.sender.clientLate()}
 	}
 	return c.fault(err)
 }
@@ -284,11 +285,17 @@ func (s *sender) write(b []byte) error {
 	if s.stopped.Load() {
 		return writeError{net.ErrClosed} // looked at after the deadline was set, which stop sets too
 	}
+	s.writing.Store(true)
+	defer s.writing.Store(false)
 	if _, err := s.c.nc.Write(b); err != nil {
 		return writeError{err}
 	}
 	return nil
 }
+
+// clientLate reports whether it is the client that is waited for: not where it has sent
+// its body, or the service does not take that.
+func (s *sender) clientLate() bool { return s != nil && !s.over.Load() && !s.writing.Load() }
 
 // clientBody reads a body that the client is still sending: it has timeout for
 // each piece, up to a second more.

@@ -27,10 +27,11 @@
 // Counters belong to the configured instance: a global one counts a caller over all
 // services, one on a route counts him there, and no two instances share counters,
 // wherever those are. They are kept over a reload, also when only the limits or texts
-// change; another set of windows starts afresh. Instances of rate-limiting-advanced
-// that have the same namespace, window_type and window_size share theirs. Without a
-// namespace the instance's id stands for it, so that counters outlive reloads and
-// restarts of a node, where Kong draws one at random.
+// change; another set of windows or another place for the counts starts afresh: also
+// where Redis is asked for every request and was told now and then before. Instances of
+// rate-limiting-advanced that have the same namespace, window_type and window_size share
+// theirs. Without a namespace the instance's id stands for it, so that counters outlive
+// reloads and restarts of a node, where Kong draws one at random.
 //
 // # Tiers
 //
