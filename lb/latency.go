@@ -6,7 +6,7 @@ const (
 	// latencyExactMax is up to how many targets a pick looks at all of them: a
 	// latency as it is now takes 9 ns to work out.
 	latencyExactMax = 4
-	// usualPeriod is how long the mean of all latencies is good for, in nanoseconds.
+	// usualPeriod is how long the least of all latencies is good for, in nanoseconds.
 	usualPeriod = 10e6
 )
 
@@ -16,15 +16,17 @@ const (
 // to their weights, like LeastConnections, so the slowest targets get next to
 // nothing and a fast one cannot be flooded by all clients at once.
 //
-// A target of which no latency is known counts as one of the mean of the others
-// (Kong): it is neither flooded nor left out. The mean is that of the last 10 ms.
+// A target of which no latency is known counts as the fastest of the others, as it was
+// within the last 10 ms: it is tried soon also where requests come one at a time, and
+// those under way keep it from being flooded. Kong takes the mean, which is never the
+// least where one is looked for.
 //
 // The caller counts and measures: State.Begin, State.End, State.Observe. Safe for
 // concurrent use. A changed set of targets is another Latency.
 type Latency struct {
 	choice
 	_     [64]byte
-	usual atomic.Int64 // the mean, at least 1
+	usual atomic.Int64 // the least known, at least 1
 	read  atomic.Int64 // when it was worked out
 }
 
@@ -40,22 +42,21 @@ func NewLatency(targets []Target) *Latency {
 // Pick implements Balancer.
 func (l *Latency) Pick(r *Request) int {
 	if read := l.read.Load(); r.Now-read >= usualPeriod && l.read.CompareAndSwap(read, r.Now) {
-		l.average(r.Now)
+		l.look(r.Now)
 	}
 	return l.pick(r, l.usual.Load())
 }
 
-// average works out the mean of all known latencies. It is as far from an exact
-// one as latencies move in 10 ms; to work it out takes 9 ns a target.
-func (l *Latency) average(now int64) {
-	var sum, known int64
+// look finds the least known latency. It is as far from an exact one as latencies move
+// in 10 ms; to find it takes 9 ns a target.
+func (l *Latency) look(now int64) {
+	least := int64(0)
 	for _, t := range l.order {
-		if latency := l.members[t].state.Latency(now); latency > 0 {
-			sum += latency
-			known++
+		if latency := l.members[t].state.Latency(now); latency > 0 && (least == 0 || latency < least) {
+			least = latency
 		}
 	}
-	if known > 0 {
-		l.usual.Store(max(sum/known, 1))
+	if least > 0 {
+		l.usual.Store(least)
 	}
 }

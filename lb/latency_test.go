@@ -28,10 +28,10 @@ func TestLatencyMinimum(t *testing.T) {
 	f([]int{1, 1, 1}, []int64{30, 10, 20}, []int{0, 0, 0}, 1)
 	f([]int{1, 1, 1}, []int64{30, 10, 20}, []int{0, 4, 0}, 2)
 	f([]int{1, 1, 4}, []int64{30, 10, 20}, []int{0, 0, 0}, 2)
-	// One of which nothing is known counts as 20 ms.
-	f([]int{1, 1, 1}, []int64{30, 10, 0}, []int{0, 0, 0}, 1)
-	f([]int{1, 1, 1}, []int64{30, 10, 0}, []int{0, 2, 0}, 2)
-	f([]int{1, 1, 1}, []int64{30, 10, 0}, []int{0, 4, 1}, 0)
+	// One of which nothing is known counts as 10 ms, like the fastest.
+	f([]int{1, 1, 1}, []int64{30, 10, 0}, []int{0, 1, 0}, 2)
+	f([]int{1, 1, 1}, []int64{30, 10, 0}, []int{0, 4, 1}, 2)
+	f([]int{1, 1, 1}, []int64{30, 10, 0}, []int{0, 4, 3}, 0)
 	// Nothing is known of any.
 	f([]int{1, 1}, []int64{0, 0}, []int{1, 0}, 1)
 }
@@ -92,5 +92,17 @@ func TestLatencyShares(t *testing.T) {
 		if each := requests / (n + 1); counts[n] > each*3 || counts[n] < each/3 {
 			t.Errorf("%d targets: the new one got %d of %d requests", n, counts[n], requests)
 		}
+	}
+}
+
+// A new target is tried also where requests come one at a time.
+func TestLatencyTriesTheUnknown(t *testing.T) {
+	targets := weighing(1, 1)
+	takes := []int64{10, 10}
+	serving(NewLatency(targets), targets, takes, 1, 100)
+	targets = append(targets, Target{Name: "new", Weight: 1, State: NewState()})
+	counts := serving(NewLatency(targets), targets, append(takes, 5), 1, 300)
+	if counts[2] < 150 {
+		t.Errorf("the new one, the fastest, got %d of 300 requests", counts[2])
 	}
 }
