@@ -308,7 +308,7 @@ func TestThousandsOfNamesLoadQuickly(t *testing.T) {
 	leavesNothing(t)
 	s := newShore(t, "127.0.0.1")
 	n := newNameServer(t)
-	n.every = func(name string) string { return name + " 60 A 127.0.0.1" }
+	n.invent(func(name string) string { return name + " 60 A 127.0.0.1" })
 	var targets []string
 	var ringTargets []lb.Target
 	for i := range 2000 {

@@ -55,6 +55,13 @@ func (n *nameServer) set(records ...string) {
 	n.zone = zone
 }
 
+// invent makes f answer for names that have no record.
+func (n *nameServer) invent(f func(name string) string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.every = f
+}
+
 // hush makes the server silent or lets it speak again.
 func (n *nameServer) hush(silent bool) {
 	n.mu.Lock()
