@@ -372,7 +372,7 @@ func TestErrorsInAnswers(t *testing.T) {
 	}
 	f(increment, "list", "WRONGTYPE")
 	f("this is no script", "k", "Error compiling script")
-	f("return redis.call('nothing')", "k", "Unknown Redis command")
+	f("return redis.call('nothing')", "k", "Unknown ") // "Redis command", or Valkey's words
 	f("return 'text'", "k", "")
 	mustAdd(t, c, "k", 1, 1)
 	if !c.Up() {

@@ -126,8 +126,29 @@ func (s *Server) Kill() {
 	<-s.gone
 }
 
-// Stop halts the process: connections stay open and nothing answers.
-func (s *Server) Stop() { s.signal(syscall.SIGSTOP) }
+// Stop halts the process and returns when it stands still: connections stay open and
+// nothing answers.
+func (s *Server) Stop() {
+	s.tb.Helper()
+	s.signal(syscall.SIGSTOP)
+	Eventually(s.tb, "redis-server stands still", s.halted)
+}
+
+// halted reports whether the process stands still, where the system tells: all its
+// threads are stopped some time after the signal was sent.
+func (s *Server) halted() bool {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", s.cmd.Process.Pid))
+	if err != nil || len(threads) == 0 {
+		return true // no such file system here
+	}
+	for _, file := range threads {
+		stat, err := os.ReadFile(file)
+		if _, state, found := strings.Cut(string(stat), ") "); err == nil && found && state[0] != 'T' {
+			return false
+		}
+	}
+	return true
+}
 
 // Continue lets a stopped process go on.
 func (s *Server) Continue() { s.signal(syscall.SIGCONT) }
