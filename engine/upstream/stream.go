@@ -29,7 +29,7 @@ type sender struct {
 	gone    atomic.Bool // the client's body has failed: the answer need not be awaited
 	over    atomic.Bool // nothing more will be sent
 	endedAt atomic.Int64
-	writing atomic.Bool   // the service is to take a piece
+	writing atomic.Int64  // Now() since a piece is being sent, 0 while none is
 	ending  atomic.Bool   // the last of the body is being sent
 	stopped atomic.Bool   // the answer is complete: no more need be sent
 	done    chan struct{} // closed when the goroutine ends
@@ -285,8 +285,8 @@ func (s *sender) write(b []byte) error {
 	if s.stopped.Load() {
 		return writeError{net.ErrClosed} // looked at after the deadline was set, which stop sets too
 	}
-	s.writing.Store(true)
-	defer s.writing.Store(false)
+	s.writing.Store(pipeline.Now())
+	defer s.writing.Store(0)
 	if _, err := s.c.nc.Write(b); err != nil {
 		return writeError{err}
 	}
@@ -294,8 +294,14 @@ func (s *sender) write(b []byte) error {
 }
 
 // clientLate reports whether it is the client that is waited for: not where it has sent
-// its body, or the service does not take that.
-func (s *sender) clientLate() bool { return s != nil && !s.over.Load() && !s.writing.Load() }
+// its body, or the service has not taken a piece of that for a while.
+func (s *sender) clientLate() bool {
+	if s == nil || s.over.Load() {
+		return false
+	}
+	since := s.writing.Load()
+	return since == 0 || pipeline.Now()-since < int64(lateRead)
+}
 
 // clientBody reads a body that the client is still sending: it has timeout for
 // each piece, up to a second more.
