@@ -211,7 +211,7 @@ func TestExpectOthers(t *testing.T) {
 // curl uploads a file and is told before whether it may.
 func TestExpectCurl(t *testing.T) {
 	if _, err := exec.LookPath("curl"); err != nil {
-		t.Skip("no curl")
+		t.Fatal("curl is missing: run .ci/tools, or install the package curl")
 	}
 	leavesNoGoroutine(t)
 	g, _ := startExpect(t)

@@ -399,7 +399,7 @@ func TestNginxAsSecureService(t *testing.T) {
 	leavesNothing(t)
 	nginx, err := exec.LookPath("nginx")
 	if err != nil {
-		t.Skip("no nginx")
+		t.Fatal("nginx is missing: run .ci/tools, or install the package nginx-light")
 	}
 	ca := newAuthority(t, "ca", nil)
 	cert, key := pemFiles(t, ca.issue(t, "svc.test"))
