@@ -12,21 +12,20 @@ import (
 // depart gives the answer what every answer gets (section 5.4 of Kong's
 // contract). Nothing changes the response after it.
 func (e *Engine) depart(x *exchange, s *snapshot.Snapshot) {
-	h := &x.Ctx.Response.Header
 	now := pipeline.Now()
 	x.End = now
 	if s.Headers.RequestID {
 		x.Stage("X-Kong-Request-Id", x.RequestID[:])
 	}
-	if x.Source == pipeline.SourceService {
+	if x.Source == pipeline.SourceService || x.Source == pipeline.SourceCache {
 		proxied(x, &s.Headers)
 	} else if s.Headers.ResponseLatency {
 		x.StageInt("X-Kong-Response-Latency", millis(now-x.Start))
 	}
-	if !x.raw {
+	if !x.Raw {
 		x.ApplyStaged()
 	}
-	if x.arrival.fast && len(h.PeekCanonical(nameDate)) == 0 {
+	if x.arrival.fast && len(x.AnswerField(nameDate)) == 0 {
 		x.Stage("Date", *e.date.Load()) // fasthttp would drop it from its headers
 	}
 }
@@ -41,7 +40,7 @@ var (
 func proxied(x *exchange, want *snapshot.Headers) {
 	h := &x.Ctx.Response.Header
 	if want.Via {
-		if via := h.PeekCanonical(nameVia); len(via) > 0 {
+		if via := x.AnswerField(nameVia); len(via) > 0 {
 			x.Stage("Via", append(append(append([]byte(nil), via...), ", "...), viaSluice...))
 		} else {
 			x.Stage("Via", viaSluice)
@@ -103,7 +102,7 @@ func (e *Engine) settleLog(x *exchange) {
 	}
 	x.Reset()
 	x.query.Request.Headers = nil
-	x.route, x.arrival, x.closing, x.raw, x.waiting, x.entered = nil, arrival{}, false, false, nil, false
+	x.route, x.arrival, x.closing, x.waiting, x.entered = nil, arrival{}, false, nil, false
 	if cap(x.path) > pathBytesKept {
 		x.path = nil
 	}

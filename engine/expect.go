@@ -71,6 +71,7 @@ func (e *Engine) resume(x *exchange) {
 	}
 	if verdict == pipeline.Next {
 		forward(x, x.route)
+		x.route.Chain.Receive(&x.Exchange)
 	}
 	e.leave(x, s)
 }

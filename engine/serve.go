@@ -20,7 +20,8 @@ func (e *Engine) serve(x *exchange) {
 
 	route := e.arrive(x, s) // which route? never nil: "no route" is a route too
 	if x.enters(route, s.BodyMax) == pipeline.Next {
-		forward(x, route) // who answers?
+		forward(x, route)                // who answers?
+		route.Chain.Receive(&x.Exchange) // what is kept of it?
 	}
 	e.leave(x, s) // what does the client see?
 }
@@ -29,7 +30,10 @@ func (e *Engine) serve(x *exchange) {
 // checks, the route's, and the Request hooks.
 func (x *exchange) enters(route *snapshot.Route, bodyMax int64) pipeline.Verdict {
 	route.Chain.Begin(&x.Exchange)
-	x.raw = x.arrival.fast && !route.Chain.ReadsHeaders
+	x.Raw = x.arrival.fast && !route.Chain.ReadsHeaders
+	if route.Service != nil {
+		x.Home = route
+	}
 	if x.Answered() || admit(x, route, bodyMax) == pipeline.Done {
 		return pipeline.Done // malformed, too large, no route
 	}
@@ -38,7 +42,7 @@ func (x *exchange) enters(route *snapshot.Route, bodyMax int64) pipeline.Verdict
 
 // leave runs the Response hooks and gives the answer what every answer gets.
 func (e *Engine) leave(x *exchange, s *snapshot.Snapshot) {
-	if !x.raw {
+	if !x.Raw {
 		x.ApplyStaged()
 	}
 	x.route.Chain.Response(&x.Exchange)
@@ -104,9 +108,6 @@ type exchange struct {
 	// entered says that its Request hooks have run already.
 	waiting *snapshot.Snapshot
 	entered bool
-	// raw: staged headers go straight to the wire, since the fast lane writes
-	// the answer and no hook looks at its headers.
-	raw bool
 }
 
 // arrival is what the connection knows of a request before it is parsed.

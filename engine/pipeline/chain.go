@@ -1,9 +1,12 @@
 package pipeline
 
+import "slices"
+
 // Chain is a route's hooks in order, compiled. Immutable and safe for
 // concurrent use; what a request chose on the way is kept in its Exchange.
 type Chain struct {
 	request  []requestStep
+	receive  []exchangeStep // already reversed
 	response []exchangeStep // already reversed
 	log      []exchangeStep
 	variants int // how many links differ by consumer
@@ -65,9 +68,8 @@ func NewChain(links []Link) *Chain {
 	for i := range links {
 		c.add(&links[i])
 	}
-	for i, j := 0, len(c.response)-1; i < j; i, j = i+1, j-1 {
-		c.response[i], c.response[j] = c.response[j], c.response[i]
-	}
+	slices.Reverse(c.receive)
+	slices.Reverse(c.response)
 	return c
 }
 
@@ -77,6 +79,9 @@ func (c *Chain) add(l *Link) {
 			c.note(h)
 			if h.Request != nil {
 				c.request = append(c.request, requestStep{run: h.Request})
+			}
+			if h.Receive != nil {
+				c.receive = append(c.receive, exchangeStep{run: h.Receive})
 			}
 			if h.Response != nil {
 				c.response = append(c.response, exchangeStep{run: h.Response})
@@ -105,6 +110,7 @@ func (c *Chain) add(l *Link) {
 		}
 	}
 	c.request = append(c.request, requestStep{variant: v})
+	c.receive = append(c.receive, exchangeStep{variant: v})
 	c.response = append(c.response, exchangeStep{variant: v})
 	c.log = append(c.log, exchangeStep{variant: v})
 }
@@ -143,6 +149,21 @@ func (c *Chain) Request(x *Exchange) Verdict {
 		}
 	}
 	return Next
+}
+
+// Receive runs the Receive hooks back up the list, all of them. The engine calls it
+// when the service has been called, before staged headers are written.
+func (c *Chain) Receive(x *Exchange) {
+	for i := range c.receive {
+		s := &c.receive[i]
+		run := s.run
+		if s.variant != nil {
+			if run = x.picked(s.variant).Receive; run == nil {
+				continue
+			}
+		}
+		run(x)
+	}
 }
 
 // Response runs the Response hooks back up the list, all of them.

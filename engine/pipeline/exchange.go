@@ -20,6 +20,7 @@ const (
 	SourceNone    Source = iota // no answer yet
 	SourceGateway               // a hook, or a fault the gateway reports
 	SourceService               // the service behind the route
+	SourceCache                 // the service, some time ago
 )
 
 // Credential is what a caller proved himself with.
@@ -126,6 +127,9 @@ type Exchange struct {
 	// Destination takes the request in place of the route's service; nil leaves it.
 	// Writer: canary. Readers: engine, logs.
 	Destination Destination
+	// Home is where the route leads by itself, nil for one without service; Destination
+	// goes before it. Writer: serve. Reader: proxycache.
+	Home Destination
 
 	// Upgrade is the protocol that the client wants to change to, where the route lets
 	// it; nil for an ordinary request. Writer: serve. Reader: upstream.
@@ -158,6 +162,10 @@ type Exchange struct {
 	BytesIn  int64
 	BytesOut int64
 
+	// Raw says that nobody looks at the header of this answer: the fast lane writes it,
+	// and no hook reads it. Writer: serve. Readers: engine, AnswerStored.
+	Raw bool
+
 	// BuffersBody says that a Response hook of this route needs the whole body.
 	// Writer: serve. Reader: upstream.
 	BuffersBody bool
@@ -165,6 +173,7 @@ type Exchange struct {
 	// Errors is how this gateway words its own errors; never nil. Writer: serve.
 	Errors *ErrorStyle
 
+	fields     []byte // of a stored answer, as they go over the wire; its owner's
 	staged     []stagedHeader
 	stagedLens uint64 // bit n: a name of n bytes is staged (n modulo 64)
 	scratch    []byte // bytes of staged values
@@ -250,6 +259,7 @@ func (x *Exchange) Staged(name []byte) bool {
 // AppendStaged appends the staged headers to dst as they go over the wire. The
 // engine uses it in place of ApplyStaged where no hook looks at headers.
 func (x *Exchange) AppendStaged(dst []byte) []byte {
+	dst = x.appendFields(dst)
 	for i := range x.staged {
 		s := &x.staged[i]
 		dst = append(append(append(dst, s.name...), ": "...), x.scratch[s.start:s.end]...)

@@ -21,6 +21,7 @@ const (
 // A nil hook is left out of the chain when the snapshot is compiled.
 type Hooks struct {
 	Request  func(*Exchange) Verdict // before the service is called; may answer instead of it
+	Receive  func(*Exchange)         // the service was called: its answer, or the fault, as it came
 	Response func(*Exchange)         // after an answer exists, whoever gave it
 	Log      func(*Exchange)         // the answer is final; read it, change nothing
 	Close    func()                  // the snapshot is retired; release what build acquired, once

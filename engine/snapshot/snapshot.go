@@ -63,6 +63,12 @@ type Route struct {
 	Refuses *Refusal
 }
 
+// Forward implements pipeline.Destination, for a route with a service.
+func (r *Route) Forward(x *pipeline.Exchange) { r.Service.Forward(x, &r.Way) }
+
+// Healthy implements pipeline.Destination.
+func (r *Route) Healthy() bool { return r.Service.Healthy() }
+
 // Refusal is how a route answers what it does not speak.
 type Refusal struct {
 	Reply    *pipeline.Reply

@@ -157,6 +157,7 @@ func (g *Gateway) Serve(x *pipeline.Exchange) {
 		x.UpstreamHeaders = pipeline.Now()
 		x.Source = pipeline.SourceService
 		x.UpstreamStatus = x.Ctx.Response.StatusCode()
+		g.Chain.Receive(x)
 	}
 	x.ApplyStaged()
 	g.Chain.Response(x)
@@ -169,6 +170,7 @@ func (g *Gateway) Serve(x *pipeline.Exchange) {
 func (g *Gateway) Again(x *pipeline.Exchange) {
 	was := *x
 	x.Reset()
+	was.Ctx.ResetUserValues()
 	x.Ctx, x.Path, x.Query, x.HasQuery = was.Ctx, was.Path, was.Query, was.HasQuery
 	x.ClientIP, x.PeerIP, x.Start, x.RequestID, x.Errors = was.ClientIP, was.PeerIP, was.Start, was.RequestID, was.Errors
 	x.Route, x.RouteIndex, x.Service = was.Route, was.RouteIndex, was.Service
@@ -187,6 +189,7 @@ func (g *Gateway) Allocs(x *pipeline.Exchange, prepare func(x *pipeline.Exchange
 		x.Source = pipeline.SourceNone
 		x.Consumer, x.Credential, x.Destination = nil, nil, nil
 		x.Ctx.Response.Reset()
+		x.Ctx.ResetUserValues()
 		if prepare != nil {
 			prepare(x)
 		}

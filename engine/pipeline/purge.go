@@ -1,0 +1,67 @@
+package pipeline
+
+import "sync"
+
+// Purge says which kept answers are to be taken back: those that meet every condition
+// set. The zero value means all.
+type Purge struct {
+	// Keys are surrogate keys; an answer with any of them meets the condition.
+	Keys []string
+	// Path is that of requests as clients send them: an answer at the path or below
+	// meets the condition; with Exact only one at the path itself, whatever its query.
+	Path  string
+	Exact bool
+	// Route, Service and Plugin are ids.
+	Route, Service, Plugin string
+	// Entry is the key of one answer as X-Cache-Key tells it.
+	Entry string
+	// Soft makes answers stale instead: each is asked for again when it is wanted next,
+	// and serves where the service fails.
+	Soft bool
+}
+
+// Purger is a kept value that keeps answers. Its methods may be called concurrently.
+type Purger interface {
+	// Purge takes answers back: when it returns, none of them is given to a client as
+	// fresh any more. It returns how many there were in this process.
+	Purge(p *Purge) int
+	// PurgeSoon is Purge without counting: cheap enough for a request.
+	PurgeSoon(p *Purge)
+}
+
+// purgers returns the kept values that keep answers.
+func (k *Keeper) purgers() []Purger {
+	var found []Purger
+	k.Each(func(_ string, value any) {
+		if p, ok := value.(Purger); ok {
+			found = append(found, p)
+		}
+	})
+	return found
+}
+
+// Purge takes answers back from every Purger, side by side, and returns how many.
+func (k *Keeper) Purge(p *Purge) (purged int) {
+	var work sync.WaitGroup
+	purgers := k.purgers()
+	counts := make([]int, len(purgers))
+	for i, one := range purgers {
+		work.Go(func() { counts[i] = one.Purge(p) })
+	}
+	work.Wait()
+	for _, n := range counts {
+		purged += n
+	}
+	return purged
+}
+
+// Purger returns what takes answers back from every cache of the gateway, without
+// counting them. It may be kept.
+func (e *Env) Purger() func(p *Purge) {
+	k := e.holder.keeper
+	return func(p *Purge) {
+		for _, one := range k.purgers() {
+			one.PurgeSoon(p)
+		}
+	}
+}
