@@ -22,8 +22,8 @@ const (
 	queueMax = 1024
 )
 
-// Client runs scripts in one Redis, or what stands for one. Safe for concurrent use;
-// must not be copied.
+// Client runs scripts in one Redis, or what stands for one, and keeps values in it.
+// Safe for concurrent use; must not be copied.
 type Client struct {
 	settings Settings
 	tls      *tls.Config
@@ -31,9 +31,9 @@ type Client struct {
 	log      *slog.Logger
 	meters   *meters
 
-	queues   []chan *call
-	circuits []circuit // parts of them with a cluster, else none
-	hashes   sync.Map  // script → its SHA-1 in hexadecimal
+	scripts track    // of Run and RunMany
+	values  track    // of everything whose size is not known to be small
+	hashes  sync.Map // script → its SHA-1 in hexadecimal
 
 	live   atomic.Pointer[link] // nil while away
 	why    atomic.Pointer[reason]
@@ -81,20 +81,10 @@ func Open(s Settings, o Options) (*Client, error) {
 	c.meters = newMeters(c)
 	c.why.Store(&reason{ErrAway, time.Now()})
 	c.ctx, c.close = context.WithCancel(context.Background())
-	lanes := c.settings.ConnectionsMax
-	c.queues = make([]chan *call, 1, lanesMax)
-	if len(c.settings.Cluster) > 0 {
-		// Each lane has its parts of the slots, so that a node that does not answer
-		// holds up only the lanes that have parts of it.
-		c.circuits = make([]circuit, parts)
-		c.queues = c.queues[:lanes]
-	}
-	for i := range c.queues {
-		c.queues[i] = make(chan *call, queueMax/len(c.queues))
-	}
-	for i := range lanes {
-		c.work.Go(func() { c.lane(c.queues[i%len(c.queues)]) })
-	}
+	c.scripts = track{callsMax: batchMax, seconds: c.meters.seconds}
+	c.values = track{values: true, callsMax: valuesBatchMax, seconds: c.meters.valueSeconds}
+	c.pave(&c.scripts, c.settings.ConnectionsMax, queueMax)
+	c.pave(&c.values, c.settings.valueLanes(), valuesQueueMax)
 	c.work.Go(c.connect)
 	return c, nil
 }
@@ -185,7 +175,7 @@ func (c *Client) tell(told *reason, err error) {
 
 // lose gives up a link that has failed.
 func (c *Client) lose(l *link, err error) {
-	if c.circuits != nil {
+	if c.scripts.circuits != nil {
 		return // the nodes of a cluster come and go one by one
 	}
 	r := &reason{err, time.Now()}
@@ -197,17 +187,35 @@ func (c *Client) lose(l *link, err error) {
 
 // Run runs a script and returns its integers. keys and args are not to be changed
 // afterwards, also where it failed. It waits for no longer than read_timeout and the
-// deadline of ctx allow.
+// deadline of ctx allow. With a cluster it needs a key, and all its keys in one slot.
 func (c *Client) Run(ctx context.Context, script string, keys, args []string) ([]int64, error) {
+	k := newCall(runs, keys)
+	k.script, k.args = script, args
+	mine, err := c.do(ctx, k)
+	if !mine {
+		return nil, err
+	}
+	out := k.ints
+	k.recycle()
+	return out, err
+}
+
+// do has a call answered, or leaves when its time is up. Only where it is mine, with an
+// answer or an error in it, has the caller it back, to recycle.
+func (c *Client) do(ctx context.Context, k *call) (mine bool, err error) {
 	start := time.Now()
-	deadline := c.deadline(ctx, start)
+	k.deadline = c.deadline(ctx, start)
 	timer := timers.Get().(*time.Timer)
-	timer.Reset(deadline.Sub(start))
-	out, err := c.run(ctx, newCall(script, keys, args, deadline), timer.C)
+	timer.Reset(k.deadline.Sub(start))
+	if err = c.put(ctx, k, timer.C); err != nil {
+		k.recycle()
+	} else {
+		mine, err = c.wait(ctx, k, timer.C)
+	}
 	timer.Stop()
 	timers.Put(timer)
 	c.meters.count(err)
-	return out, err
+	return mine, err
 }
 
 // timers are stopped ones.
@@ -216,14 +224,6 @@ var timers = sync.Pool{New: func() any {
 	t.Stop()
 	return t
 }}
-
-func (c *Client) run(ctx context.Context, k *call, late <-chan time.Time) ([]int64, error) {
-	if err := c.put(ctx, k, late); err != nil {
-		k.recycle()
-		return nil, err
-	}
-	return c.wait(ctx, k, late)
-}
 
 // RunMany runs a script for each element of keys and args, under way together, and
 // returns what Run would for each.
@@ -235,7 +235,8 @@ func (c *Client) RunMany(ctx context.Context, script string, keys, args [][]stri
 	calls := make([]*call, len(keys))
 	outs, errs := make([][]int64, len(keys)), make([]error, len(keys))
 	for i := range keys {
-		k := newCall(script, keys[i], args[i], deadline)
+		k := newCall(runs, keys[i])
+		k.script, k.args, k.deadline = script, args[i], deadline
 		if errs[i] = c.put(ctx, k, timer.C); errs[i] != nil {
 			k.recycle()
 			continue
@@ -244,7 +245,11 @@ func (c *Client) RunMany(ctx context.Context, script string, keys, args [][]stri
 	}
 	for i, k := range calls {
 		if k != nil {
-			outs[i], errs[i] = c.wait(ctx, k, timer.C)
+			var mine bool
+			if mine, errs[i] = c.wait(ctx, k, timer.C); mine {
+				outs[i] = k.ints
+				k.recycle()
+			}
 			if errors.Is(errs[i], ErrTimeout) {
 				timer.Reset(0) // the others are late as well
 			}
@@ -282,29 +287,12 @@ func (c *Client) put(ctx context.Context, k *call, late <-chan time.Time) error 
 			return c.absent()
 		}
 	}
-	queue := c.queues[0]
-	if c.circuits != nil {
-		p := part(k.keys)
-		if p < 0 {
-			return errSlots
-		}
-		var ok bool
-		if ok, k.trial = c.circuits[p].allow(time.Now()); !ok {
-			return ErrAway
-		}
-		k.circuit = &c.circuits[p]
-		queue = c.queues[p*len(c.queues)/parts]
+	t := &c.values
+	if k.verb == runs {
+		t = &c.scripts
 	}
-	select {
-	case queue <- k:
-		return nil
-	default:
-	}
-	k.settle(false, false)
-	return ErrFull
+	return t.put(k)
 }
-
-var errSlots = &answered{faultAnswer, "the keys of one call lie in different slots of the cluster"}
 
 // absent is the error while away: ErrRefused with the words of Redis where login
 // failed, since waiting will not help, else ErrAway.
@@ -315,13 +303,13 @@ func (c *Client) absent() error {
 	return ErrAway
 }
 
-// wait waits for the answer to a call that was put. The call is not to be touched
-// afterwards.
-func (c *Client) wait(ctx context.Context, k *call, late <-chan time.Time) ([]int64, error) {
+// wait waits for the answer to a call that was put. Unless it is mine then it is not to
+// be touched afterwards.
+func (c *Client) wait(ctx context.Context, k *call, late <-chan time.Time) (mine bool, err error) {
 	var left error
 	select {
 	case <-k.done:
-		return k.take()
+		return true, k.err
 	case <-late:
 		left = ErrTimeout
 	case <-ctx.Done():
@@ -330,10 +318,10 @@ func (c *Client) wait(ctx context.Context, k *call, late <-chan time.Time) ([]in
 		left = ErrClosed
 	}
 	if k.state.CompareAndSwap(waiting, abandoned) {
-		return nil, left
+		return false, left
 	}
 	<-k.done // answered in this very moment
-	return k.take()
+	return true, k.err
 }
 
 // gone is why ctx is done, in the words of this package.

@@ -20,13 +20,17 @@ var (
 	// ErrTimeout says that no answer came in time. What was asked for may be done or
 	// not, now or later.
 	ErrTimeout = errors.New("redis: no answer in time")
-	// ErrFull says that too many calls wait already. The call was not sent.
+	// ErrFull says that too many calls, or too many bytes of values, wait already. The
+	// call was not sent.
 	ErrFull = errors.New("redis: too many calls wait")
 	// ErrRefused says that Redis does not let us: login or access control.
 	ErrRefused = errors.New("redis: refused")
 	// ErrAnswer says that Redis answered with an error, such as one about the type
 	// of a key or in a script, or with something else than was asked for.
 	ErrAnswer = errors.New("redis: error in the answer")
+	// ErrTooLarge says that a value is longer than ValueMax. One to be stored was not
+	// sent; one that is stored was not handed over.
+	ErrTooLarge = errors.New("redis: value too large")
 	// ErrClosed says that the client has been closed.
 	ErrClosed = errors.New("redis: closed")
 )
@@ -41,12 +45,13 @@ const (
 	faultRefused
 	faultAnswer
 	faultClosed
+	faultTooLarge
 	faults
 )
 
 var (
-	faultNames  = [faults]string{"away", "timeout", "full", "refused", "answer", "closed"}
-	faultErrors = [faults]error{ErrAway, ErrTimeout, ErrFull, ErrRefused, ErrAnswer, ErrClosed}
+	faultNames  = [faults]string{"away", "timeout", "full", "refused", "answer", "closed", "too_large"}
+	faultErrors = [faults]error{ErrAway, ErrTimeout, ErrFull, ErrRefused, ErrAnswer, ErrClosed, ErrTooLarge}
 )
 
 // answered is an error with the words of Redis.

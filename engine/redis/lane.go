@@ -5,77 +5,16 @@ import (
 	"crypto/sha1"
 	"encoding/hex"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/redis/rueidis"
 )
 
-// The states of a call: who has it.
-const (
-	waiting   int32 = iota // its caller waits
-	abandoned              // its caller has left; the lane that finds it frees it
-	finished               // its answer is there
-)
-
-// call is one script on its way. It belongs to its caller, and to a lane from put
-// until finish.
-type call struct {
-	script     string
-	keys, args []string
-	deadline   time.Time
-	circuit    *circuit // nil but for a cluster
-	trial      bool
-
-	state atomic.Int32
-	done  chan struct{}
-	out   []int64
-	err   error
-}
-
-var calls = sync.Pool{New: func() any {
-	return &call{done: make(chan struct{}, 1)}
-}}
-
-func newCall(script string, keys, args []string, deadline time.Time) *call {
-	k := calls.Get().(*call)
-	k.script, k.keys, k.args, k.deadline = script, keys, args, deadline
-	k.state.Store(waiting)
-	return k
-}
-
-// take returns the answer of a finished call and gives the call back.
-func (k *call) take() ([]int64, error) {
-	out, err := k.out, k.err
-	k.recycle()
-	return out, err
-}
-
-func (k *call) recycle() {
-	k.script, k.keys, k.args, k.circuit, k.trial, k.out, k.err = "", nil, nil, nil, false, nil, nil
-	calls.Put(k)
-}
-
-// finish hands the answer to the caller, if he still waits.
-func (k *call) finish(out []int64, err error) {
-	k.out, k.err = out, err
-	if k.state.CompareAndSwap(waiting, finished) {
-		k.done <- struct{}{}
-		return
-	}
-	k.recycle()
-}
-
-func (k *call) settle(answered, gone bool) {
-	if k.circuit != nil {
-		k.circuit.settle(time.Now(), k.trial, answered, gone)
-	}
-}
-
-// lane answers calls until the client is closed, all that wait as one pipeline.
-func (c *Client) lane(queue chan *call) {
-	batch := make([]*call, 0, batchMax)
+// lane answers calls of a track until the client is closed, all that wait as one
+// pipeline.
+func (c *Client) lane(t *track, queue chan *call) {
+	batch := make([]*call, 0, t.callsMax)
+	presumed := presumedFirst // how long an answer will be
 	for {
 		select {
 		case k := <-queue:
@@ -83,17 +22,39 @@ func (c *Client) lane(queue chan *call) {
 		case <-c.ctx.Done():
 			return
 		}
-		for more := true; more && len(batch) < batchMax; {
-			select {
-			case k := <-queue:
-				batch = append(batch, k)
-			default:
-				more = false
-			}
+		var held int
+		batch, held = t.gather(batch, queue, presumed)
+		longest := c.send(t, batch)
+		presumed = max(longest, presumed-presumed/8, presumedMin)
+		if held > 0 {
+			t.held.Add(int64(-held))
 		}
-		c.send(batch)
 		clear(batch)
 		batch = batch[:0]
+	}
+}
+
+// gather adds to a batch of one call those that wait and fit with it, and returns how
+// many bytes are to be stored by all of them.
+func (t *track) gather(batch []*call, queue <-chan *call, presumed int) (_ []*call, held int) {
+	k, weight := batch[0], 0
+	for {
+		if k.verb != runs {
+			held += k.bytes
+			weight += k.bytes
+			if k.verb == gets || k.verb == runsStrings {
+				weight += presumed
+			}
+		}
+		if len(batch) == t.callsMax || weight >= ValueMax {
+			return batch, held
+		}
+		select {
+		case k = <-queue:
+			batch = append(batch, k)
+		default:
+			return batch, held
+		}
 	}
 }
 
@@ -101,10 +62,16 @@ func (c *Client) lane(queue chan *call) {
 // and do not take the connection with them.
 const patience = 50 * time.Millisecond
 
-// send sends a batch as one pipeline and finishes its calls.
-func (c *Client) send(batch []*call) {
+// send sends a batch as one pipeline and finishes its calls. It returns the length of
+// the longest answer.
+func (c *Client) send(t *track, batch []*call) (longest int) {
 	now := time.Now()
 	deadline := now.Add(min(patience, c.settings.ReadTimeout))
+	if t.values {
+		// A value that is cut off half way would have to be sent once more, over a
+		// connection that has to be made first.
+		deadline = now.Add(c.settings.ReadTimeout)
+	}
 	n := 0
 	for _, k := range batch {
 		if k.state.Load() == abandoned {
@@ -119,56 +86,123 @@ func (c *Client) send(batch []*call) {
 		n++
 	}
 	batch = batch[:n]
-	l := c.live.Load()
 	if n == 0 {
-		return
+		return 0
 	}
-	if l == nil {
+	l := c.live.Load()
+	// A link that is being retired is lost: waiting for it would last as long as the
+	// slowest pipeline on it.
+	if l == nil || !l.use.TryRLock() {
 		for _, k := range batch {
 			k.settle(false, false)
-			k.finish(nil, ErrAway)
+			k.finish(ErrAway)
 		}
-		return
+		return 0
 	}
-	l.use.RLock()
 	defer l.use.RUnlock()
 	ctx, cancel := context.WithDeadline(c.ctx, deadline)
 	defer cancel()
-	results := c.evaluate(ctx, l, batch)
-	c.meters.roundTrip(time.Since(now))
+	client, err := c.clientOf(l, t)
+	if err != nil {
+		kind, _ := classify(err)
+		for _, k := range batch {
+			k.settle(false, true)
+			k.finish(faultErrors[kind])
+		}
+		c.probe(l)
+		return 0
+	}
+	results := c.ask(ctx, client, batch)
+	t.seconds.Update(time.Since(now).Seconds())
+	broken := false
 	for i, k := range batch {
-		c.finish(l, k, results[i])
+		bytes, cut := c.finish(l, k, &results[i])
+		longest = max(longest, bytes)
+		broken = broken || cut
+	}
+	if broken {
+		c.probe(l)
+	}
+	return longest
+}
+
+// ask sends calls as one pipeline. Scripts are run by their hashes, and those that
+// Redis does not have once more by their sources, with which it has them.
+func (c *Client) ask(ctx context.Context, client rueidis.Client, batch []*call) []rueidis.RedisResult {
+	commands := make([]rueidis.Completed, len(batch))
+	for i, k := range batch {
+		commands[i] = c.command(client.B(), k)
+	}
+	if batch[0].verb != runs {
+		for _, k := range batch {
+			if k.verb == gets {
+				commands = append(commands, client.B().Exists().Key(k.keys...).Build())
+			}
+		}
+	}
+	results := client.DoMulti(ctx, commands...)
+	var again []int
+	exists := len(batch)
+	for i, k := range batch {
+		if k.verb == gets {
+			if unsure(&results[i], &results[exists]) {
+				again = append(again, i)
+			}
+			exists++
+		} else if err := results[i].Error(); err != nil && strings.HasPrefix(err.Error(), "NOSCRIPT") {
+			again = append(again, i)
+		}
+	}
+	if again == nil {
+		return results
+	}
+	// Slow path: a Redis that has been restarted, or told to forget its scripts; or a
+	// value that is empty.
+	commands = make([]rueidis.Completed, len(again))
+	loads := false
+	for n, i := range again {
+		k := batch[i]
+		k.again = true
+		if k.verb == gets {
+			commands[n] = client.B().Get().Key(k.keys[0]).Build()
+			continue
+		}
+		loads = true
+		commands[n] = client.B().Eval().Script(k.script).Numkeys(int64(len(k.keys))).Key(k.keys...).Arg(k.args...).Build()
+	}
+	if loads {
+		c.meters.loads.Inc()
+	}
+	for n, r := range client.DoMulti(ctx, commands...) {
+		results[again[n]] = r
+	}
+	return results
+}
+
+// command is a call in the words of Redis. A Get asks for a range, so that no more
+// than ValueMax is ever sent and held, whoever stored it.
+func (c *Client) command(b rueidis.Builder, k *call) rueidis.Completed {
+	switch k.verb {
+	case gets:
+		return b.Getrange().Key(k.keys[0]).Start(0).End(ValueMax).Build()
+	case sets:
+		return b.Set().Key(k.keys[0]).Value(k.value).PxMilliseconds(k.ttl).Build()
+	case deletes:
+		return b.Unlink().Key(k.keys...).Build()
+	default:
+		return b.Evalsha().Sha1(c.hash(k.script)).Numkeys(int64(len(k.keys))).Key(k.keys...).Arg(k.args...).Build()
 	}
 }
 
-// evaluate runs the scripts by their hashes, and those that Redis does not have once
-// more by their sources, with which it has them.
-func (c *Client) evaluate(ctx context.Context, l *link, batch []*call) []rueidis.RedisResult {
-	commands := make([]rueidis.Completed, len(batch))
-	for i, k := range batch {
-		commands[i] = l.client.B().Evalsha().Sha1(c.hash(k.script)).Numkeys(int64(len(k.keys))).Key(k.keys...).Arg(k.args...).Build()
+// unsure reports whether a Get has to be asked once more: a range of nothing is empty
+// like one of an empty value, and what EXISTS said a moment later tells them apart
+// only where there was still nothing.
+func unsure(value, exists *rueidis.RedisResult) bool {
+	if text, err := value.ToString(); err != nil || text != "" {
+		return false
 	}
-	results := l.client.DoMulti(ctx, commands...)
-	var missing []int
-	for i := range results {
-		if err := results[i].Error(); err != nil && strings.HasPrefix(err.Error(), "NOSCRIPT") {
-			missing = append(missing, i)
-		}
-	}
-	if missing == nil {
-		return results
-	}
-	// Slow path: a Redis that has been restarted, or told to forget its scripts.
-	c.meters.loads.Inc()
-	commands = make([]rueidis.Completed, len(missing))
-	for n, i := range missing {
-		k := batch[i]
-		commands[n] = l.client.B().Eval().Script(k.script).Numkeys(int64(len(k.keys))).Key(k.keys...).Arg(k.args...).Build()
-	}
-	for n, r := range l.client.DoMulti(ctx, commands...) {
-		results[missing[n]] = r
-	}
-	return results
+	n, err := exists.ToInt64()
+	return err != nil || n != 0
 }
 
 // hash returns the name that Redis has for a script.
@@ -182,25 +216,48 @@ func (c *Client) hash(script string) string {
 	return h
 }
 
-// finish reads one result.
-func (c *Client) finish(l *link, k *call, r rueidis.RedisResult) {
-	out, err := r.AsIntSlice()
-	if err == nil {
+// finish reads one result. It returns how long it is, and whether the connection broke
+// under a value.
+func (c *Client) finish(l *link, k *call, r *rueidis.RedisResult) (bytes int, cut bool) {
+	err := k.hear(r)
+	if err == nil || err == ErrTooLarge {
 		if !l.proven.Load() {
 			l.proven.Store(true)
 		}
 		k.settle(true, false)
-		k.finish(out, nil)
-		return
+		if k.verb != runs {
+			bytes = k.size()
+		}
+		k.finish(err)
+		return bytes, false
 	}
 	kind, gone := classify(err)
 	k.settle(!gone, gone)
 	if gone {
-		c.lose(l, describe(kind, err))
+		if _, said := rueidis.IsRedisErr(err); said || k.verb == runs {
+			c.lose(l, describe(kind, err))
+		} else {
+			cut = true
+		}
 	}
 	if kind == faultAnswer || kind == faultRefused {
-		k.finish(nil, describe(kind, err))
+		err = describe(kind, err)
+	} else {
+		err = faultErrors[kind]
+	}
+	k.finish(err)
+	return 0, cut
+}
+
+// probe finds out whether Redis is there after the connection broke under a value: that
+// was too slow for its time, or more than Redis takes, or Redis is gone. Only then do
+// scripts suffer from it.
+func (c *Client) probe(l *link) {
+	if c.live.Load() != l {
 		return
 	}
-	k.finish(nil, faultErrors[kind])
+	if err := c.greet(l); err != nil {
+		kind, _ := classify(err)
+		c.lose(l, describe(kind, err))
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"github.com/redis/rueidis"
 )
@@ -14,6 +15,7 @@ import (
 // link is one life of the connection to Redis: from a successful try until it is lost.
 type link struct {
 	client rueidis.Client
+	values valueClient
 	use    sync.RWMutex // read by lanes that use it, written to retire it
 	lost   chan struct{}
 	proven atomic.Bool // a call has been answered
@@ -21,6 +23,14 @@ type link struct {
 	mu    sync.Mutex
 	conns map[*conn]struct{}
 	over  bool
+}
+
+// valueClient is what values are carried by, nil until there is one. Its connections
+// are its own: the library takes any that is idle, and one that Redis has closed over a
+// value, such as one larger than its proto-max-bulk-len, must not be found by a script.
+type valueClient struct {
+	mu     sync.Mutex // held while it is being opened
+	client rueidis.Client
 }
 
 // conn is a connection that its link can cut.
@@ -35,6 +45,12 @@ func (n *conn) Close() error {
 	delete(n.link.conns, n)
 	n.link.mu.Unlock()
 	return n.Conn.Close()
+}
+
+// WriteString implements io.StringWriter, with which the library's buffer lets a value
+// through that is longer than itself.
+func (n *conn) WriteString(s string) (int, error) {
+	return n.Write(unsafe.Slice(unsafe.StringData(s), len(s)))
 }
 
 const (
@@ -76,6 +92,28 @@ func (c *Client) openLink() (*link, error) {
 	return nil, describe(kind, err)
 }
 
+// clientOf returns what carries the calls of a track. For the first value it connects.
+func (c *Client) clientOf(l *link, t *track) (rueidis.Client, error) {
+	if !t.values {
+		return l.client, nil
+	}
+	v := &l.values
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.client != nil {
+		return v.client, nil
+	}
+	client, err := rueidis.NewClient(c.options(l))
+	if err != nil {
+		if client != nil {
+			client.Close()
+		}
+		return nil, err
+	}
+	v.client = client
+	return client, nil
+}
+
 // greet asks for any answer: an error is one too, unless it says that this Redis is
 // not ready or not for us.
 func (c *Client) greet(l *link) error {
@@ -99,6 +137,7 @@ func (c *Client) greet(l *link) error {
 func (c *Client) options(l *link) rueidis.ClientOption {
 	s := &c.settings
 	dialer := net.Dialer{Timeout: s.ConnectTimeout, KeepAlive: pingEvery}
+	connections := s.ConnectionsMax + s.valueLanes() // one for each lane, also while that of a value greets
 	o := rueidis.ClientOption{
 		InitAddress: s.addresses(), TLSConfig: c.tls, Dialer: dialer,
 		DialCtxFn: func(ctx context.Context, address string, _ *net.Dialer, t *tls.Config) (net.Conn, error) {
@@ -107,7 +146,7 @@ func (c *Client) options(l *link) rueidis.ClientOption {
 		Username: s.Username, Password: s.Password, SelectDB: s.Database,
 		ClientName: clientName, ClientSetInfo: rueidis.DisableClientSetInfo,
 		RingScaleEachConn: ringScale, ReadBufferEachConn: bufferBytes, WriteBufferEachConn: bufferBytes,
-		BlockingPoolSize: s.ConnectionsMax, PipelineMultiplex: -1,
+		BlockingPoolSize: connections, PipelineMultiplex: -1,
 		ConnWriteTimeout: max(s.SendTimeout, s.ReadTimeout),
 		DisableRetry:     true, DisableCache: true, DisableAutoPipelining: true,
 	}
@@ -190,4 +229,7 @@ func (l *link) retire() {
 	defer l.use.Unlock()
 	l.cut()
 	l.client.Close()
+	if l.values.client != nil {
+		l.values.client.Close()
+	}
 }

@@ -15,6 +15,9 @@ type meters struct {
 	errors  [faults]*metrics.Counter
 	loads   *metrics.Counter
 	seconds *metrics.PrometheusHistogram
+
+	valueSeconds  *metrics.PrometheusHistogram
+	read, written *metrics.Counter // bytes of values
 }
 
 // The bounds of the round trips, in seconds.
@@ -29,6 +32,9 @@ func newMeters(c *Client) *meters {
 		loads:   set.NewCounter(fmt.Sprintf("sluice_redis_script_loads_total{redis=%q}", name)),
 		seconds: set.NewPrometheusHistogramExt(fmt.Sprintf("sluice_redis_round_trip_seconds{redis=%q}", name), roundTrips),
 	}
+	m.valueSeconds = set.NewPrometheusHistogramExt(fmt.Sprintf("sluice_redis_value_round_trip_seconds{redis=%q}", name), roundTrips)
+	m.read = set.NewCounter(fmt.Sprintf("sluice_redis_value_bytes_total{redis=%q,direction=\"read\"}", name))
+	m.written = set.NewCounter(fmt.Sprintf("sluice_redis_value_bytes_total{redis=%q,direction=\"written\"}", name))
 	for kind, word := range faultNames {
 		m.errors[kind] = set.NewCounter(fmt.Sprintf("sluice_redis_errors_total{redis=%q,kind=%q}", name, word))
 	}
@@ -47,9 +53,6 @@ func (m *meters) count(err error) {
 	}
 }
 
-// roundTrip takes in how long a pipeline was on its way: its calls share that.
-func (m *meters) roundTrip(d time.Duration) { m.seconds.Update(d.Seconds()) }
-
 // up is 1 while Redis is there, 0 while it is away, and the share of its slots that
 // are there with a cluster.
 func (c *Client) up() float64 {
@@ -57,8 +60,8 @@ func (c *Client) up() float64 {
 		return 0
 	}
 	open := 0
-	for i := range c.circuits {
-		if c.circuits[i].open() {
+	for i := range c.scripts.circuits {
+		if c.scripts.circuits[i].open() || c.values.circuits[i].open() {
 			open++
 		}
 	}

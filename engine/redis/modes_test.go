@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -81,6 +82,135 @@ func TestTLS(t *testing.T) {
 	if _, err := Open(Settings{TLS: true, Verify: true, Trusted: []string{"nowhere.pem"}}, Options{}); err == nil || !strings.Contains(err.Error(), "nowhere.pem") {
 		t.Errorf("error %v", err)
 	}
+}
+
+func TestValuesTLS(t *testing.T) {
+	cert, key := certificate(t)
+	s := redistest.Start(t, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", cert, "--tls-auth-clients", "no")
+	set := patient(s)
+	set.TLS, set.Verify, set.Trusted = true, true, []string{cert}
+	keepAll(t, open(t, set))
+}
+
+// TestValuesSentinelFailover is of a client that only keeps values.
+func TestValuesSentinelFailover(t *testing.T) {
+	g := redistest.Sentinels(t)
+	set := Settings{SentinelMaster: "main", ReadTimeout: 2 * time.Second, ConnectTimeout: 500 * time.Millisecond}
+	for _, s := range g.Sentinels {
+		set.Sentinels = append(set.Sentinels, s.Addr())
+	}
+	c := open(t, set)
+	keepAll(t, c)
+	value := noise(64 << 10)
+	mustKeep(t, c, "k", value)
+	redistest.Eventually(t, "the replica has it", func() bool { return g.Replica.Do("exists", "k") == "1" })
+	g.Master.Stop()
+	redistest.Eventually(t, "the replica serves", func() bool {
+		got, found, err := c.Get(context.Background(), "k", nil)
+		return err == nil && found && bytes.Equal(got, value) && c.Set(context.Background(), "after", value, time.Minute) == nil
+	})
+	if got := g.Replica.Do("strlen", "after"); got != "65536" {
+		t.Errorf("the new master has %s bytes", got)
+	}
+	g.Master.Continue()
+}
+
+func TestValuesCluster(t *testing.T) {
+	nodes := redistest.Cluster(t, 3)
+	set := Settings{Cluster: []string{nodes[0].Addr(), nodes[1].Addr()}, ReadTimeout: 2 * time.Second, ConnectTimeout: 500 * time.Millisecond}
+	c := open(t, set)
+	keepAll(t, c)
+	ctx := context.Background()
+	var keys []string
+	for i := range 300 {
+		keys = append(keys, fmt.Sprintf("id:{%d}", i))
+		mustKeep(t, c, keys[i], noise(i))
+	}
+	for _, n := range nodes {
+		if size, _ := strconv.Atoi(n.Do("dbsize")); size < 30 {
+			t.Errorf("a node has %d keys of 300", size)
+		}
+	}
+	if got, err := c.RunStrings(ctx, "return {redis.call('GET', KEYS[1]), ARGV[1]}", []string{keys[7]}, []string{"a"}); err != nil || got[0] != string(noise(7)) || got[1] != "a" {
+		t.Errorf("%q, %v", got, err)
+	}
+	for _, none := range [][]string{nil, {"a", "b"}} {
+		if _, err := c.RunStrings(ctx, "return {}", none, nil); !errors.Is(err, ErrAnswer) {
+			t.Errorf("%q: %v", none, err)
+		}
+		if _, err := c.Run(ctx, "return {}", none, nil); !errors.Is(err, ErrAnswer) {
+			t.Errorf("%q: %v", none, err)
+		}
+	}
+	if err := c.Delete(ctx, keys...); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range nodes {
+		if left := n.Do("keys", "id:*"); left != "" {
+			t.Errorf("left: %s", left)
+		}
+	}
+
+	// A slot moves: the client learns of it from the answer.
+	moved := "moved:{7}"
+	from, to := nodes[slot(moved)*3/slots], nodes[(slot(moved)*3/slots+1)%3]
+	from.Do("del", keys[7])
+	id := to.Do("cluster", "myid")
+	for _, n := range []*redistest.Server{to, from} {
+		n.Do("cluster", "setslot", strconv.Itoa(slot(moved)), "node", id)
+	}
+	mustKeep(t, c, moved, noise(3<<20))
+	if got := to.Do("strlen", moved); got != strconv.Itoa(3<<20) {
+		t.Errorf("the new node has %q", got)
+	}
+	mustKeep(t, c, moved, nil)
+	if err := c.Delete(ctx, moved); err != nil || to.Do("exists", moved) != "0" {
+		t.Errorf("delete: %v", err)
+	}
+}
+
+// TestValuesClusterNodeAway has one node stand still: values that lie there fail, at
+// once after the first, and all else is served.
+func TestValuesClusterNodeAway(t *testing.T) {
+	nodes := redistest.Cluster(t, 3)
+	set := Settings{Cluster: []string{nodes[0].Addr(), nodes[1].Addr()}, ReadTimeout: 300 * time.Millisecond, ConnectTimeout: 300 * time.Millisecond}
+	c := open(t, set)
+	ctx := context.Background()
+	bad, good := "", ""
+	for i := 0; bad == "" || good == ""; i++ {
+		switch key := fmt.Sprintf("x:{%d}", i); {
+		case slot(key) > 5600 && slot(key) < 10900:
+			bad = key
+		case slot(key) < 5400:
+			good = key
+		}
+	}
+	mustKeep(t, c, bad, noise(1000))
+	nodes[1].Stop()
+	start := time.Now()
+	if _, _, err := c.Get(ctx, bad, nil); !errors.Is(err, ErrTimeout) && !errors.Is(err, ErrAway) {
+		t.Errorf("a stopped node: %v", err)
+	}
+	if d := time.Since(start); d > set.ReadTimeout+slack {
+		t.Errorf("that took %v, the timeout is %v", d, set.ReadTimeout)
+	}
+	mustKeep(t, c, good, noise(1000))
+	start = time.Now()
+	away := 0
+	for range 1000 {
+		if _, _, err := c.Get(ctx, bad, nil); errors.Is(err, ErrAway) {
+			away++
+		}
+	}
+	if d := time.Since(start); d > 2*set.ReadTimeout+slack || away < 990 {
+		t.Errorf("1000 calls to a stopped node took %v, %d of them failed at once", d, away)
+	}
+	nodes[1].Continue()
+	redistest.Eventually(t, "the node serves again", func() bool {
+		got, found, err := c.Get(ctx, bad, nil)
+		return err == nil && found && len(got) == 1000
+	})
+	redistest.Eventually(t, "all parts are there", func() bool { return c.up() == 1 })
 }
 
 func TestSentinelFailover(t *testing.T) {

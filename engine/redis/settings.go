@@ -28,8 +28,9 @@ type Settings struct {
 	// SendTimeout how long a write may; ReadTimeout how long a caller waits for an
 	// answer, whatever it is that takes so long. Defaults: 2 s.
 	ConnectTimeout, SendTimeout, ReadTimeout time.Duration
-	// ConnectionsMax is the most connections to a node, of which no more than
-	// lanesMax are used. 0 stands for that.
+	// ConnectionsMax is the most connections to a node for scripts, of which no more
+	// than lanesMax are used. 0 stands for that. Where values are kept they have as
+	// many of their own, up to valueLanesMax. One more of each kind may be idle.
 	ConnectionsMax int
 	// TLS encrypts; Verify checks the certificate, for ServerName or else the host,
 	// against Trusted: files of certificates and "system", which is also the default.
@@ -75,6 +76,9 @@ func (s Settings) completed() Settings {
 	}
 	return s
 }
+
+// valueLanes is how many connections to a node are for values.
+func (s *Settings) valueLanes() int { return min(s.ConnectionsMax, valueLanesMax) }
 
 // addresses are the nodes to connect to first.
 func (s *Settings) addresses() []string {

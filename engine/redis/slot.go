@@ -40,10 +40,11 @@ var crcTable = func() (t [256]uint16) {
 	return t
 }()
 
-// part returns which part of a cluster holds the keys, or -1 if not one slot does.
+// part returns which part of a cluster holds the keys, or -1 if not one slot does: they
+// lie in several, or there are none.
 func part(keys []string) int {
 	if len(keys) == 0 {
-		return 0
+		return -1
 	}
 	n := slot(keys[0])
 	for _, k := range keys[1:] {
