@@ -18,6 +18,7 @@ const module = "github.com/sluice-gateway/sluice/"
 var arrows = map[string][]string{
 	"lb":                           {},
 	"limiter":                      {},
+	"cache":                        {},
 	"engine/router":                {},
 	"engine/config":                {},
 	"engine/socket":                {},
@@ -33,7 +34,7 @@ var arrows = map[string][]string{
 	"engine/template/form":         {},
 	"engine/downstream":            {"engine/framing", "engine/pipeline", "engine/socket"},
 	"engine/upstream":              {"engine/config", "engine/dns", "engine/framing", "engine/pipeline", "engine/router", "engine/socket", "lb"},
-	"engine/plugin/*":              {"engine/config", "engine/pipeline", "engine/redis", "engine/template", "engine/template/edit", "engine/template/form", "lb", "limiter"},
+	"engine/plugin/*":              {"cache", "engine/config", "engine/pipeline", "engine/redis", "engine/template", "engine/template/edit", "engine/template/form", "lb", "limiter"},
 	"engine/plugin":                {"engine/pipeline", "engine/plugin/*"},
 	"engine/snapshot":              {"engine/config", "engine/pipeline", "engine/router", "engine/upstream"},
 	"engine":                       {"engine/config", "engine/downstream", "engine/pipeline", "engine/router", "engine/snapshot", "engine/tunnel", "engine/upstream"},
