@@ -288,6 +288,14 @@ func (e *Engine) Reports(kind string) map[string]any {
 	return reports
 }
 
+// Purge takes kept answers back and returns how many there were in this process.
+func (e *Engine) Purge(p *pipeline.Purge) int { return e.keeper.Purge(p) }
+
+// KeptAnswer returns a kept answer by its key, of one plugin instance or of any.
+func (e *Engine) KeptAnswer(key, plugin string) (a pipeline.KeptAnswer, ok bool) {
+	return e.keeper.Answer(key, plugin)
+}
+
 // Reopen tells whatever writes files to open them again, after a rotation.
 func (e *Engine) Reopen() {
 	e.keeper.Each(func(_ string, value any) {

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sluice-gateway/sluice/engine/pipeline"
 	"github.com/sluice-gateway/sluice/engine/redis/redistest"
 )
 
@@ -30,9 +31,12 @@ import (
 //
 // Between requests a line of "!!" changes what goes on around the gateway:
 //
-//	!! api-1:8001 ok | refuse | mute | drop | hold | status=503 | after=1 | delay=50ms | uses=videos=2
+//	!! api-1:8001 ok | refuse | mute | drop | hold | status=503 | after=1 | delay=50ms | uses=videos=2 | header=Age:5
 //	                                     what the origin of an address does from now on;
-//	                                     uses is what X-Kong-Limit says of each request
+//	                                     uses is what X-Kong-Limit says of each request; a
+//	                                     comma in the value of a header stands for a space
+//	!! purge /path | key=tag | soft      kept answers are taken back: some, or all; or
+//	                                     all become stale
 //	!! await api-1:8001 unhealthy        until a target, or a service's circuit, is so
 //	!! await sluice_some_metric 1        until the metrics have this line
 //	!! reload host: a -> host: b         the document with this text replaced goes live
@@ -123,6 +127,8 @@ func (p *play) change(line string) {
 		}
 		p.text = strings.ReplaceAll(p.text, old, text)
 		p.apply(p.text)
+	case "purge":
+		p.purge(rest)
 	case "begin", "queue":
 		p.begin(rest, word == "queue")
 	case "end":
@@ -159,6 +165,12 @@ func roleOf(t testing.TB, address, words string) (r role) {
 			r.after = value
 		case "delay":
 			r.delay, err = time.ParseDuration(value)
+		case "header":
+			field, text, _ := strings.Cut(value, ":")
+			r.answer = func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set(field, strings.ReplaceAll(text, ",", " "))
+				writeEcho(w, r, address)
+			}
 		case "uses":
 			r.answer = func(w http.ResponseWriter, r *http.Request) {
 				w.Header().Set("X-Kong-Limit", value)
@@ -172,6 +184,19 @@ func roleOf(t testing.TB, address, words string) (r role) {
 		}
 	}
 	return r
+}
+
+// purge takes kept answers back.
+func (p *play) purge(what string) {
+	purge := &pipeline.Purge{}
+	if key, ok := strings.CutPrefix(what, "key="); ok {
+		purge.Keys = []string{key}
+	} else if what == "soft" {
+		purge.Soft = true
+	} else {
+		purge.Path = what
+	}
+	p.Purge(purge)
 }
 
 // begin sends requests that are not waited for.
@@ -252,7 +277,7 @@ func counted(outcomes map[string]int) string {
 // shown are the headers of an answer that a golden file shows after those of limits, and
 // sent those of a request as it arrived at the service.
 var (
-	shown = []string{"Retry-After", "Www-Authenticate", "X-Gateway", "Kong-Request-Id", "X-Retry-Count", "X-Upstream-Timeout", "Set-Cookie"}
+	shown = []string{"Retry-After", "Www-Authenticate", "X-Gateway", "Kong-Request-Id", "X-Retry-Count", "X-Upstream-Timeout", "Set-Cookie", "X-Cache-Status", "Warning", "Surrogate-Key"}
 	sent  = []string{"X-Consumer-Username", "X-Credential-Identifier", "X-Gateway", "X-Feature-Flags", "X-Tenant-Id", "X-Forwarded-Prefix", "X-Ratelimit-Remaining-Videos", "User-Agent"}
 )
 

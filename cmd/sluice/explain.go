@@ -18,6 +18,7 @@ func newExplain() *cobra.Command {
 		doc     documentFlags
 		format  string
 		headers []string
+		answers []string
 		r       explain.Request
 	)
 	cmd := &cobra.Command{
@@ -26,15 +27,25 @@ func newExplain() *cobra.Command {
 		Long: `Says which route takes a request and why its neighbours do not, which plugins run
 and where each of their settings was written, and what is sent where. Nothing is
 sent to a service.`,
-		Example: `  sluice explain -c kong.yaml GET https://api.example.com/orders/7 -H 'X-Version: beta' --consumer alice`,
-		Args:    cobra.ExactArgs(2),
+		Example: `  sluice explain -c kong.yaml GET https://api.example.com/orders/7 -H 'X-Version: beta' --consumer alice
+  sluice explain -c kong.yaml GET http://api.example.com/prices --answer 'Cache-Control: private'`,
+		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := checkFormat(format, "text", "json"); err != nil {
 				return err
 			}
 			var err error
-			if r.Header, err = parseHeaders(headers); err != nil {
+			if r.Header, err = parseHeaders("-H", headers); err != nil {
 				return err
+			}
+			if r.Answer, err = parseHeaders("--answer", answers); err != nil {
+				return err
+			}
+			if len(answers) > 0 && r.Status == 0 {
+				r.Status = http.StatusOK
+			}
+			if r.Status != 0 && (r.Status < 200 || r.Status > 999) {
+				return fmt.Errorf("--status %d: expected a status from 200 to 999", r.Status)
 			}
 			r.Method, r.URL = args[0], args[1]
 			d, err := doc.read()
@@ -58,16 +69,18 @@ sent to a service.`,
 	fl.StringArrayVarP(&headers, "header", "H", nil, "request header, 'Name: value'; may be repeated")
 	fl.StringVar(&r.ClientIP, "ip", "", "address of the client (default 127.0.0.1)")
 	fl.StringVar(&r.Consumer, "consumer", "", "caller, once authenticated: username, custom id or id")
+	fl.IntVar(&r.Status, "status", 0, "status that the service is assumed to answer, for what plugins say of it")
+	fl.StringArrayVar(&answers, "answer", nil, "header of that answer, 'Name: value'; may be repeated")
 	fl.StringVar(&format, "format", "text", "text or json")
 	return cmd
 }
 
-func parseHeaders(lines []string) (http.Header, error) {
+func parseHeaders(flag string, lines []string) (http.Header, error) {
 	h := http.Header{}
 	for _, line := range lines {
 		name, value, ok := strings.Cut(line, ":")
 		if name = strings.TrimSpace(name); !ok || name == "" || strings.ContainsAny(name, " \t") {
-			return nil, fmt.Errorf("-H %q: expected 'Name: value'", line)
+			return nil, fmt.Errorf("%s %q: expected 'Name: value'", flag, line)
 		}
 		h.Add(name, strings.TrimSpace(value))
 	}
@@ -98,6 +111,9 @@ func writeExplanation(out io.Writer, e *explain.Explanation) error {
 		line(label, fmt.Sprintf("%d. %s, %s", i+1, c.Name, c.Scope), c.At)
 		for _, s := range c.Settings {
 			line("", "   "+s.Path+": "+s.Value, s.At)
+		}
+		for _, text := range c.Says {
+			line("", "   → "+text, "")
 		}
 		for _, h := range c.Hidden {
 			line("", "   instead of the one at "+h.Scope, h.At)

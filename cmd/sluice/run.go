@@ -175,7 +175,7 @@ func newAPI(c *control, src *source, o *runOptions) *admin.API {
 		}
 	}
 	return admin.New(admin.Options{
-		Gateway: c, Configurer: c, Observer: c, Fleet: c, Reading: src.options, Files: files,
+		Gateway: c, Configurer: c, Observer: c, Fleet: c, Caches: c, Reading: src.options, Files: files,
 		Plugins: names, Version: buildVersion(), BodyBytesMax: o.bodyBytesMax,
 	})
 }

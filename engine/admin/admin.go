@@ -65,6 +65,7 @@ type Options struct {
 	Configurer Configurer
 	Observer   Observer
 	Fleet      Fleet
+	Caches     Caches
 	// Reading says how posted documents are read.
 	Reading config.Options
 	// Plugins are the names that have code, in the order their hooks run.
@@ -134,6 +135,7 @@ func New(o Options) *API {
 		{statusQuotasPath, reading, a.statusQuotas},
 		{upstreamsPath + "*", append([]string{fasthttp.MethodPut}, reading...), a.upstreams},
 	}, a.status...)
+	a.admin = append(a.admin, a.cacheRoutes()...)
 	a.status = append(a.status, route{upstreamsPath + "*", reading, a.health})
 	return a
 }

@@ -50,8 +50,9 @@ type Spec struct {
 	// document leaves that out.
 	OpensFiles bool
 
-	check func(*config.Plugin) config.Faults
-	build func(*config.Plugin, *Env) (Hooks, error)
+	check   func(*config.Plugin) config.Faults
+	explain func(*config.Plugin, *Exchange) []string // nil: nothing to say
+	build   func(*config.Plugin, *Env) (Hooks, error)
 }
 
 // Define describes a plugin. defaults is the Config every instance is decoded
@@ -84,6 +85,28 @@ func Define[C any](name string, defaults C, build func(C, *Env) (Hooks, error)) 
 func (s Spec) AsStandIn() Spec {
 	s.StandsIn = true
 	return s
+}
+
+// Explained returns s with what its instances say of a request when an operator asks what
+// would become of it. f gets an exchange as a Request hook would, with the answer that the
+// service is assumed to give, if any; x.Answered tells. It opens and changes nothing.
+func Explained[C any](s Spec, defaults C, f func(c C, x *Exchange) []string) Spec {
+	s.explain = func(p *config.Plugin, x *Exchange) []string {
+		c := defaults
+		if config.Decode(p.Config, &c).Err() != nil {
+			return nil // what is wrong has been said
+		}
+		return f(c, x)
+	}
+	return s
+}
+
+// Explain returns what the instance p says of x, one line each.
+func (s Spec) Explain(p *config.Plugin, x *Exchange) []string {
+	if s.explain == nil {
+		return nil
+	}
+	return s.explain(p, x)
 }
 
 // AsWriter returns s with OpensFiles set.

@@ -65,3 +65,32 @@ func (e *Env) Purger() func(p *Purge) {
 		}
 	}
 }
+
+// KeptAnswer is one answer of a Purger, as an operator sees it. It belongs to the caller.
+type KeptAnswer struct {
+	Key    string // as X-Cache-Key tells it
+	Status int
+	Fields [][2]string // names and values of the header
+	Body   []byte
+	Stored int64 // milliseconds since 1970
+	TTL    int64 // seconds for which it is fresh, from when it was stored
+}
+
+// Answerer is a Purger that shows its answers. It may be called concurrently.
+type Answerer interface {
+	// Answer returns the answer with a key, in any case of its digits; of one plugin
+	// instance only where plugin is its id. ok is false where there is none.
+	Answer(key, plugin string) (a KeptAnswer, ok bool)
+}
+
+// Answer returns a kept answer from whatever has it.
+func (k *Keeper) Answer(key, plugin string) (a KeptAnswer, ok bool) {
+	for _, p := range k.purgers() {
+		if f, is := p.(Answerer); is {
+			if a, ok = f.Answer(key, plugin); ok {
+				return a, true
+			}
+		}
+	}
+	return a, false
+}

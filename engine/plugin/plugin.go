@@ -10,9 +10,11 @@ import (
 	"github.com/sluice-gateway/sluice/engine/plugin/canary"
 	"github.com/sluice-gateway/sluice/engine/plugin/concurrencylimiting"
 	"github.com/sluice-gateway/sluice/engine/plugin/correlationid"
+	"github.com/sluice-gateway/sluice/engine/plugin/customcacheinvalidator"
 	"github.com/sluice-gateway/sluice/engine/plugin/filelog"
 	"github.com/sluice-gateway/sluice/engine/plugin/keyauth"
 	"github.com/sluice-gateway/sluice/engine/plugin/prometheus"
+	"github.com/sluice-gateway/sluice/engine/plugin/proxycache"
 	"github.com/sluice-gateway/sluice/engine/plugin/proxyretry"
 	"github.com/sluice-gateway/sluice/engine/plugin/quota"
 	"github.com/sluice-gateway/sluice/engine/plugin/ratelimiting"
@@ -51,6 +53,9 @@ var All = &pipeline.Specs{
 		proxyretry.Spec,
 
 		// What is known? And who is asked for what is not.
+		customcacheinvalidator.Spec,
+		proxycache.Advanced,
+		proxycache.Spec,
 		canary.Spec,
 
 		// Who is told?
@@ -88,7 +93,7 @@ var planned = []string{
 	"aws-lambda", "azure-functions", "openwhisk", "kafka-upstream", "confluent", "standard-webhooks",
 
 	// What is known?
-	"custom-cache-invalidator", "proxy-cache", "proxy-cache-advanced", "graphql-proxy-cache-advanced", "forward-proxy",
+	"graphql-proxy-cache-advanced", "forward-proxy",
 
 	// Who is told?
 	"opentelemetry", "http-log", "sentry", "statsd", "statsd-advanced", "datadog", "udp-log", "tcp-log", "loggly",

@@ -19,6 +19,10 @@ type Plugin struct {
 	// Hidden are instances of the same plugin that apply here too but are less
 	// specific, so that they do not run.
 	Hidden []Instance `json:"hidden,omitempty"`
+	// Says is what the instance makes of the request, for plugins that can tell.
+	Says []string `json:"says,omitempty"`
+
+	instance *config.Plugin
 }
 
 // Instance is a configured plugin that does not run.
@@ -66,11 +70,20 @@ func (e *Explanation) chain(d *config.Document, specs *pipeline.Specs, where *pl
 			continue
 		}
 		order(found)
-		p := Plugin{Name: name, Scope: scope(found[0].Plugin, names), At: at(found[0].Pos), Settings: settings(nil, "", found[0].Config)}
+		p := Plugin{Name: name, Scope: scope(found[0].Plugin, names), At: at(found[0].Pos), Settings: settings(nil, "", found[0].Config), instance: found[0].Plugin}
 		for _, hidden := range found[1:] {
 			p.Hidden = append(p.Hidden, Instance{scope(hidden.Plugin, names), at(hidden.Pos)})
 		}
 		e.Chain = append(e.Chain, p)
+	}
+}
+
+// says asks every instance that runs what it makes of x.
+func (e *Explanation) says(specs *pipeline.Specs, x *pipeline.Exchange) {
+	for i := range e.Chain {
+		if spec, _, ok := specs.Lookup(e.Chain[i].Name); ok {
+			e.Chain[i].Says = spec.Explain(e.Chain[i].instance, x)
+		}
 	}
 }
 

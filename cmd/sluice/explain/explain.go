@@ -32,6 +32,11 @@ type Request struct {
 	Header   http.Header // as a client would send it
 	ClientIP string      // "" for 127.0.0.1
 	Consumer string      // username, custom id or id; "" for nobody
+
+	// Status and Answer are what the service is assumed to answer, for what plugins say of
+	// it; 0 for no assumption.
+	Status int
+	Answer http.Header
 }
 
 // Explanation is what would become of a request.
@@ -89,6 +94,7 @@ func Explain(d *config.Document, specs *pipeline.Specs, r *Request) (*Explanatio
 		scope.service = findService(d, won.Entity.Service)
 	}
 	e.chain(d, specs, &scope, caller)
+	e.says(specs, q.exchange(won, r, caller))
 	if won.Entity == nil {
 		e.Notes = append(e.Notes, "no route matches: the answer is 404 \"no Route matched with those values\"")
 		return e, nil

@@ -101,8 +101,8 @@ func (c *capture) instead(s *config.Service) *config.Service {
 	return &trial
 }
 
-// send sends the request the way it would go and returns where it came out.
-func (c *capture) send(won *snapshot.Route, q *query, caller *pipeline.Consumer) (target, path string, err error) {
+// exchange is the request of q as hooks see it, with the answer that r assumes.
+func (q *query) exchange(won *snapshot.Route, r *Request, caller *pipeline.Consumer) *pipeline.Exchange {
 	x := &pipeline.Exchange{}
 	x.Reset()
 	x.Ctx = &fasthttp.RequestCtx{}
@@ -112,6 +112,7 @@ func (c *capture) send(won *snapshot.Route, q *query, caller *pipeline.Consumer)
 	x.MatchLen = q.PathLen()
 	x.Pattern, x.PatternSkip = q.Pattern()
 	x.ClientIP, x.PeerIP = q.clientIP, q.clientIP
+	x.Secure = q.Request.TLS
 	x.Route, x.Service = won.Entity, won.ServiceEntity
 	x.Consumer = caller
 	x.Start = pipeline.Now()
@@ -119,6 +120,22 @@ func (c *capture) send(won *snapshot.Route, q *query, caller *pipeline.Consumer)
 		x.RequestID[i] = '0'
 	}
 	x.Errors = pipeline.NewErrorStyle("", "text/plain", [4]string{})
+	if r != nil && r.Status != 0 {
+		pipeline.ClearResponse(&x.Ctx.Response)
+		x.Ctx.Response.SetStatusCode(r.Status)
+		for name, values := range r.Answer {
+			for _, value := range values {
+				x.Ctx.Response.Header.Add(name, value)
+			}
+		}
+		x.Source, x.UpstreamStatus = pipeline.SourceService, r.Status
+	}
+	return x
+}
+
+// send sends the request the way it would go and returns where it came out.
+func (c *capture) send(won *snapshot.Route, q *query, caller *pipeline.Consumer) (target, path string, err error) {
+	x := q.exchange(won, nil, caller)
 	won.Service.Forward(x, &won.Way)
 	if c.address == "" {
 		return "", "", fmt.Errorf("no target can be picked: the answer is %d", x.Ctx.Response.StatusCode())

@@ -1,0 +1,245 @@
+package proxycache
+
+import (
+	"errors"
+	"io"
+	"sync"
+
+	"github.com/sluice-gateway/sluice/cache"
+	"github.com/sluice-gateway/sluice/engine/pipeline"
+)
+
+// stream is an answer whose body is still coming. One goroutine, the pump, reads it from
+// the service into the store as fast as it comes; every client, the one who asked first
+// among them, reads it from there at his own pace. Safe for concurrent use.
+type stream struct {
+	shelf *shelf
+	w     *cache.Writer
+	head  head   // its fields are the stream's own
+	size  int64  // announced, -1 for unknown
+	key   []byte // of the URI
+	full  []byte // of the answer
+	vary  []byte // what the two differ by
+
+	mu   sync.Mutex
+	more sync.Cond // of mu: bytes have come, or the end
+	over bool
+	err  error
+	// What the pump could not keep: the bytes it had read, and where the rest is. Whoever
+	// asked first takes them over.
+	spill []byte
+	rest  io.Reader
+	left  bool // nobody will
+}
+
+func newStream(s *shelf, w *cache.Writer, size int64) *stream {
+	st := &stream{shelf: s, w: w, size: size}
+	st.more.L = &st.mu
+	return st
+}
+
+// errOutgrown says that an answer became larger than the store keeps.
+var errOutgrown = errors.New("the answer outgrew the cache")
+
+var pumpBuffers = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
+
+// pump reads body to its end and reports whether the answer is kept. It runs once.
+func (st *stream) pump(body io.Reader) (kept bool) {
+	bp := pumpBuffers.Get().(*[]byte)
+	defer pumpBuffers.Put(bp)
+	for {
+		n, err := body.Read(*bp)
+		if n > 0 {
+			if _, werr := st.w.Write((*bp)[:n]); werr != nil {
+				st.w.Abort()
+				st.outgrow(append([]byte(nil), (*bp)[:n]...), body)
+				return false
+			}
+			st.tell()
+		}
+		if err != nil {
+			return st.end(body, err)
+		}
+	}
+}
+
+// tell wakes those who wait for more.
+func (st *stream) tell() {
+	st.mu.Lock()
+	st.more.Broadcast()
+	st.mu.Unlock()
+}
+
+// end takes in the end of the body, or its breaking off.
+func (st *stream) end(body io.Reader, err error) (kept bool) {
+	closeReader(body)
+	if err == io.EOF && (st.size < 0 || st.w.Written() == st.size) {
+		kept = st.w.Commit(st.shelf.now()) == nil
+		err = nil
+	} else {
+		st.w.Abort()
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+	}
+	st.mu.Lock()
+	st.over, st.err = true, err
+	st.more.Broadcast()
+	st.mu.Unlock()
+	return kept
+}
+
+// outgrow leaves the rest of the body to the client who asked first.
+func (st *stream) outgrow(spill []byte, rest io.Reader) {
+	st.mu.Lock()
+	st.over, st.err = true, errOutgrown
+	abandoned := st.left
+	if !abandoned {
+		st.spill, st.rest = spill, rest
+	}
+	st.more.Broadcast()
+	st.mu.Unlock()
+	if abandoned {
+		closeReader(rest)
+	}
+}
+
+// read copies what there is from off on, waiting for it. n is 0 only with an error.
+func (st *stream) read(p []byte, off int64) (n int, err error) {
+	if n = st.w.ReadAt(p, off); n > 0 {
+		return n, nil // Fast path.
+	}
+	st.mu.Lock()
+	for st.w.Written() <= off && !st.over {
+		st.more.Wait()
+	}
+	err = st.err
+	st.mu.Unlock()
+	if n = st.w.ReadAt(p, off); n > 0 {
+		return n, nil
+	}
+	if err == nil {
+		err = io.EOF
+	}
+	return 0, err
+}
+
+func closeReader(r io.Reader) {
+	if c, ok := r.(io.Closer); ok {
+		_ = c.Close() // its error was in what was read, if there was one
+	}
+}
+
+// reader is one client's way through a stream. It is a response's body stream.
+type reader struct {
+	st     *stream
+	off    int64
+	x      *pipeline.Exchange // whose answer it is, valid until Close
+	leads  bool               // asked first
+	spill  []byte
+	rest   io.Reader // nil while the stream gives enough
+	closed bool
+}
+
+// newReader returns a reader of st for x. Close gives it up.
+func (st *stream) newReader(x *pipeline.Exchange, leads bool) *reader {
+	st.w.Hold()
+	return &reader{st: st, x: x, leads: leads}
+}
+
+// Read implements io.Reader.
+func (r *reader) Read(p []byte) (int, error) {
+	if len(r.spill) > 0 {
+		n := copy(p, r.spill)
+		r.spill = r.spill[n:]
+		return n, nil
+	}
+	if r.rest != nil {
+		return r.rest.Read(p)
+	}
+	n, err := r.st.read(p, r.off)
+	r.off += int64(n)
+	if n > 0 || err == io.EOF {
+		return n, err
+	}
+	if err == errOutgrown && r.leads {
+		r.st.mu.Lock()
+		r.spill, r.rest = r.st.spill, r.st.rest
+		r.st.spill, r.st.rest = nil, nil
+		r.st.mu.Unlock()
+		return r.Read(p)
+	}
+	if r.rest = r.st.resume(r.x, r.off); r.rest == nil {
+		r.st.shelf.meters.cut.Add(uint32(r.x.ConnID), 1) //nolint:gosec // G115: any number is a shard
+		return 0, err
+	}
+	return r.rest.Read(p)
+}
+
+// Close implements io.Closer.
+func (r *reader) Close() error {
+	if r.closed {
+		return nil
+	}
+	r.closed = true
+	if r.rest != nil {
+		closeReader(r.rest)
+	}
+	if r.leads {
+		r.st.mu.Lock()
+		rest := r.st.rest
+		r.st.left, r.st.spill, r.st.rest = true, nil, nil
+		r.st.mu.Unlock()
+		if rest != nil {
+			closeReader(rest)
+		}
+	}
+	r.st.w.Release()
+	r.x = nil
+	return nil
+}
+
+// resume asks the service for the answer once more on behalf of x and returns the rest
+// of its body from off on, nil where it is not surely the same answer: a client must
+// never get two halves of different ones.
+func (st *stream) resume(x *pipeline.Exchange, off int64) io.Reader {
+	etag := st.head.etag.of(st.head.fields)
+	if len(etag) == 0 || etag[0] != '"' {
+		return nil // only a strong validator promises the same bytes
+	}
+	c := x.Copy()
+	unconditional(&c.Ctx.Request.Header)
+	c.Forward()
+	resp := &c.Ctx.Response
+	if c.Source != pipeline.SourceService || resp.StatusCode() != int(st.head.status) || string(resp.Header.Peek("Etag")) != string(etag) {
+		_ = resp.CloseBodyStream()
+		return nil
+	}
+	var body io.Reader
+	if body = resp.BodyStream(); body == nil {
+		whole := resp.Body()
+		if int64(len(whole)) < off {
+			return nil
+		}
+		return &kept{rest: whole[off:]}
+	}
+	if _, err := io.CopyN(io.Discard, body, off); err != nil {
+		closeReader(body)
+		return nil
+	}
+	st.shelf.meters.resumed.Add(uint32(x.ConnID), 1) //nolint:gosec // G115: any number is a shard
+	return body
+}
+
+// kept is a body that is at hand.
+type kept struct{ rest []byte }
+
+// Read implements io.Reader.
+func (k *kept) Read(p []byte) (int, error) {
+	if len(k.rest) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, k.rest)
+	k.rest = k.rest[n:]
+	return n, nil
+}
