@@ -41,12 +41,12 @@ bench: ## micro-benchmarks, compared with bench/baseline.txt
 	$(GO) test -run '^$$' -bench . -benchmem ./bench | tee /tmp/sluice-bench.txt
 	$(GO) run ./bench/gate -baseline bench/baseline.txt /tmp/sluice-bench.txt
 
-bench-wire: tools ## CPU per request beside a bare relay, nginx and HAProxy (about 5 minutes)
+bench-wire: tools ## CPU per request of proxying and of a cache hit, beside nginx, HAProxy, Varnish and bare floors (about 8 minutes)
 	$(GO) run ./bench/wire
 
 gate: bench ## same as bench: fails on any new allocation
 
-tools: ## install nginx, HAProxy, wrk and what else the tests use, where missing
+tools: ## install nginx, HAProxy, Varnish, wrk and what else the tests use, where missing
 	./.ci/tools
 
 clean: ## remove what was built

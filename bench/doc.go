@@ -5,7 +5,8 @@
 //	allocs_test.go  allocations per operation, exact, without the race detector
 //	baseline.txt  raw go test -bench output, the figures a change is compared with
 //	gate/         compares a run with the baseline; a new allocation fails, time never does
-//	wire/         CPU time per request of the whole gateway next to nginx, HAProxy and a byte relay
+//	wire/         CPU time per request of the whole gateway: a table for proxying, beside nginx, HAProxy
+//	              and a byte relay, and one for cache hits, beside nginx, Varnish and a bare responder
 //	results/      raw output that BENCHMARKS.md quotes, one file a run
 //
 // # Allocations
@@ -24,10 +25,11 @@
 //	subject        what was measured; its exact settings are listed under the table
 //	CPU us/request CPU time that the subject's own processes were charged, divided by
 //	               the requests wrk completed; median of the rounds and their range
-//	x relay        that figure over the relay's of the same round, median. The relay
-//	               only copies bytes, so 1.000 is what the sockets cost and the
-//	               rest is what the proxy adds. Compare ratios, not microseconds:
-//	               a ratio survives a change of machine far better
+//	x relay,       that figure over the floor's of the same round, median. The relay
+//	x responder    only copies bytes, the responder only finds the blank line and sends
+//	               stored ones, so 1.000 is what the sockets cost and the rest is
+//	               what the program adds. Compare ratios, not microseconds: a ratio
+//	               survives a change of machine far better
 //	requests/s     throughput with the connections kept busy (closed loop)
 //	p99 ms         latency under that full load; it says little about latency at a
 //	               given rate, which is what loadtest measures
@@ -41,12 +43,14 @@
 // Ranges that overlap do not show a difference. A warning line means what it says:
 // if generator and service reach less than 1.5 times the fastest subject,
 // requests/s and p99 are theirs, not the subject's. Interrupt work that the kernel
-// charges to no process is missing from every subject's figure alike.
+// charges to no process is missing from every subject's figure alike. In the second
+// table no service takes part: capacity there is the rate at which wrk's own CPU time
+// would fill its CPU, and a figure is refused if the service was asked even once.
 //
 // The system calls per request (-syscalls) are counted in separate runs, because
 // tracing slows a program many times. They are nearly exact and explain most of
 // the difference between two subjects.
 //
-// What wire does not measure: TLS, HTTP/2, new connections, large bodies, slow
+// What wire does not measure: cache misses, revalidation and eviction, TLS, HTTP/2, new connections, large bodies, slow
 // services, several cores. Those belong to loadtest.
 package bench

@@ -17,11 +17,17 @@ const (
 	bodyBytes        = 1024
 )
 
+// cachedCount is how many different answers the caches hold.
+const cachedCount = 100
+
 // rateLimitPerMinute is never reached: what is measured is counting, not refusing.
 const rateLimitPerMinute = 1_000_000_000
 
 // echoPath lies under the first route; there the service answers with what it was told.
 var echoPath = routePath(0) + "/echo"
+
+// countPath is where the service says how many requests it has served.
+const countPath = "/served"
 
 // documentPorts are the loopback ports a document names.
 type documentPorts struct {
@@ -61,17 +67,27 @@ func redisLimits(port int) string {
 
 // requestLine is one request of the load.
 type requestLine struct {
-	path, key string
+	path, key string // no key: the request has none
 	consumer  string
 }
 
-// requestLines are the requests of every subject: each route once, the consumers
-// in turn, so every key is used equally often.
+// requestLines are the requests of every proxied subject: each route once, the
+// consumers in turn, so every key is used equally often.
 func requestLines() []requestLine {
 	lines := make([]requestLine, routeCount)
 	for i := range lines {
 		c := i % consumerCount
 		lines[i] = requestLine{path: fmt.Sprintf("%s/%d", routePath(i), i), key: consumerKey(c), consumer: consumerName(c)}
+	}
+	return lines
+}
+
+// cachedLines are the requests of every cached subject: few enough that all answers
+// are stored after a moment.
+func cachedLines() []requestLine {
+	lines := make([]requestLine, cachedCount)
+	for i := range lines {
+		lines[i] = requestLine{path: fmt.Sprintf("/catalogue/item-%03d", i)}
 	}
 	return lines
 }
@@ -94,11 +110,16 @@ gateway:
 `, p.proxy, p.status)
 }
 
-// plainDocument is one route to one service and no plugin.
-func plainDocument(p documentPorts) []byte {
-	var b strings.Builder
-	writeGateway(&b, p)
-	fmt.Fprintf(&b, `services:
+// prometheusPlugin has every metric on that a request makes it count.
+const prometheusPlugin = `- name: prometheus
+  config:
+    status_code_metrics: true
+    latency_metrics: true
+    bandwidth_metrics: true
+`
+
+func writePlainService(b *strings.Builder, p documentPorts) {
+	fmt.Fprintf(b, `services:
 - name: plain
   url: http://127.0.0.1:%d
   routes:
@@ -106,6 +127,29 @@ func plainDocument(p documentPorts) []byte {
     paths: ["/"]
     strip_path: false
 `, p.services[0])
+}
+
+// plainDocument is one route to one service and no plugin.
+func plainDocument(p documentPorts) []byte {
+	var b strings.Builder
+	writeGateway(&b, p)
+	writePlainService(&b, p)
+	return []byte(b.String())
+}
+
+// cachedDocument is plainDocument with its answers stored, for longer than a run takes,
+// and counted.
+func cachedDocument(p documentPorts) []byte {
+	var b strings.Builder
+	writeGateway(&b, p)
+	b.WriteString(`plugins:
+- name: proxy-cache
+  config:
+    strategy: memory
+    cache_ttl: 3600
+    content_type: ["text/plain"]
+` + prometheusPlugin)
+	writePlainService(&b, p)
 	return []byte(b.String())
 }
 
@@ -126,15 +170,10 @@ func fullDocument(p documentPorts, balancer, policy string) []byte {
   config:
     header_name: Kong-Request-ID
     generator: uuid#counter
-- name: prometheus
-  config:
-    status_code_metrics: true
-    latency_metrics: true
-    bandwidth_metrics: true
-upstreams:
+%supstreams:
 - name: orders.internal
   algorithm: %s
-`, rateLimitPerMinute, policy, balancer)
+`, rateLimitPerMinute, policy, prometheusPlugin, balancer)
 	if balancer == "consistent-hashing" {
 		b.WriteString("  hash_on: consumer\n")
 	}

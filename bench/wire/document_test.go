@@ -1,6 +1,7 @@
 package main
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 
@@ -9,9 +10,12 @@ import (
 
 // document is what these tests look at in a generated document.
 type document struct {
-	Version  string                  `yaml:"_format_version"`
-	Gateway  map[string]string       `yaml:"gateway"`
-	Plugins  []struct{ Name string } `yaml:"plugins"`
+	Version string            `yaml:"_format_version"`
+	Gateway map[string]string `yaml:"gateway"`
+	Plugins []struct {
+		Name   string
+		Config map[string]any
+	} `yaml:"plugins"`
 	Services []struct {
 		Name, Host, URL string
 		Routes          []struct {
@@ -55,6 +59,24 @@ func TestPlainDocument(t *testing.T) {
 	s := d.Services[0]
 	if s.URL != "http://127.0.0.1:9001" || s.Routes[0].Paths[0] != "/" || *s.Routes[0].StripPath {
 		t.Errorf("got %+v", s)
+	}
+}
+
+func TestCachedDocument(t *testing.T) {
+	d := mustDecode(t, cachedDocument(testPorts))
+	if !reflect.DeepEqual(d.Services, mustDecode(t, plainDocument(testPorts)).Services) || len(d.Consumers)+len(d.Upstreams) != 0 {
+		t.Errorf("want the plain document's service and nothing else, got %+v", d)
+	}
+	if len(d.Plugins) != 2 || d.Plugins[0].Name != "proxy-cache" || d.Plugins[1].Name != "prometheus" {
+		t.Fatalf("plugins: got %+v", d.Plugins)
+	}
+	want := map[string]any{"strategy": "memory", "cache_ttl": 3600, "content_type": []any{"text/plain"}}
+	if got := d.Plugins[0].Config; !reflect.DeepEqual(got, want) {
+		t.Errorf("proxy-cache: got %v, want %v", got, want)
+	}
+	full := mustDecode(t, fullDocument(testPorts, "round-robin", localLimits)).Plugins
+	if got, want := d.Plugins[1], full[len(full)-1]; !reflect.DeepEqual(got, want) {
+		t.Errorf("prometheus: got %v, want what the full document has, %v", got, want)
 	}
 }
 
@@ -120,6 +142,16 @@ func TestRequests(t *testing.T) {
 	text := strings.Split(strings.TrimSpace(string(renderRequests(lines))), "\n")
 	if len(text) != len(lines) || text[17] != lines[17].path+"\t"+lines[17].key {
 		t.Errorf("got %d lines, the 18th is %q", len(text), text[17])
+	}
+	paths := map[string]bool{}
+	for _, l := range cachedLines() {
+		paths[l.path] = true
+	}
+	if len(paths) != cachedCount {
+		t.Errorf("got %d different paths for the caches, want %d", len(paths), cachedCount)
+	}
+	if text := string(renderRequests(cachedLines()[:2])); text != "/catalogue/item-000\t\n/catalogue/item-001\t\n" {
+		t.Errorf("without keys: got %q", text)
 	}
 	if got := len(body()); got != bodyBytes {
 		t.Errorf("body: got %d bytes, want %d", got, bodyBytes)

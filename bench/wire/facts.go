@@ -32,22 +32,25 @@ func collectFacts(ctx context.Context, l *lab) []fact {
 		{"kernel", kernel()},
 		{"load", "at the start: " + readOr("/proc/loadavg")},
 		{"Go", runtime.Version()},
-		{"wrk", firstLine(ctx, l.wrk, "-v")},
-		{"nginx", firstLine(ctx, l.nginx, "-v")},
 	}
-	if l.haproxy != "" {
-		facts = append(facts, fact{"haproxy", firstLine(ctx, l.haproxy, "-v")})
+	for _, t := range o.tools() {
+		if t.version != "" {
+			facts = append(facts, fact{t.name, firstLine(ctx, l.found[t], t.version)})
+		}
 	}
-	if l.cc != "" {
-		facts = append(facts, fact{"cc", firstLine(ctx, l.cc, "--version") + ", -O2"})
-	}
-	if l.sluice != "" {
+	if l.built["sluice"] != "" {
 		facts = append(facts, fact{"sluice", sluiceBuild(l)},
 			fact{"runtime", fmt.Sprintf("GOMAXPROCS=1 GOGC=%s GOMEMLIMIT=%s GODEBUG=%s", env("GOGC"), env("GOMEMLIMIT"), env("GODEBUG"))},
 			fact{"balancer", o.balancer + " (full)"})
 	}
 	facts = append(facts,
-		fact{"load by", fmt.Sprintf("wrk, 1 thread, %d keep-alive connections, %d requests over %d routes and %d keys, the same for every subject", o.connections, len(l.lines), routeCount, consumerCount)},
+		fact{"load by", fmt.Sprintf("wrk, 1 thread, %d keep-alive connections, the same requests for every subject of a table", o.connections)})
+	for _, g := range groups {
+		if len(g.among(o.subjects)) > 0 {
+			facts = append(facts, fact{"requests", g.name + ": " + g.load})
+		}
+	}
+	facts = append(facts,
 		fact{"answer", fmt.Sprintf("%d bytes from nginx, 1 worker, from memory", bodyBytes)},
 		fact{"rounds", fmt.Sprintf("%d interleaved (every second backwards), %d s each after %d s of warm-up, a fresh process each", o.rounds, o.seconds, o.warmUpSeconds)})
 	for _, name := range o.subjects {
@@ -124,9 +127,9 @@ func firstLine(ctx context.Context, args ...string) string {
 func sluiceBuild(l *lab) string {
 	origin := "built from cmd/sluice"
 	if l.o.sluice != "" {
-		origin = l.sluice
+		origin = l.built["sluice"]
 	}
-	info, err := buildinfo.ReadFile(l.sluice)
+	info, err := buildinfo.ReadFile(l.built["sluice"])
 	if err != nil {
 		return origin + ", build information unknown: " + err.Error()
 	}

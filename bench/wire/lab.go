@@ -1,34 +1,28 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
 	"embed"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"text/template"
 	"time"
 )
 
-//go:embed conf/service.conf conf/nginx.conf conf/haproxy.cfg
+//go:embed conf
 var confs embed.FS
-
-//go:embed relay.c
-var relaySource []byte
 
 //go:embed spread.lua
 var spreadScript []byte
-
-// buildLimit bounds one compilation.
-const buildLimit = 4 * time.Minute
 
 // lab is what every measurement shares: the built programs, the files, the running
 // service. It is used from the main goroutine only.
@@ -36,13 +30,13 @@ type lab struct {
 	o   *options
 	dir string // temporary, removed by close
 
-	wrk, nginx, haproxy, strace, cc, redisServer string // executables found
+	found    map[tool]string   // programs of the system
+	built    map[string]string // executables built or given, by the binary's name
+	script   string            // spread.lua, for wrk
+	requests map[*group]*requestFile
 
-	relay, sluice    string // executables built or given
-	script, requests string // files for wrk
-
-	lines        []requestLine
-	digest       [sha256.Size]byte // of the service's answer
+	digest       [sha256.Size]byte // of the body of the service's answer
+	answer       string            // file with all its bytes; from startService
 	servicePorts []int
 	service      *process // nil until startService
 	redis        *process // nil until startRedis
@@ -50,9 +44,18 @@ type lab struct {
 	client       *http.Client
 }
 
+// requestFile is what the generator asks every subject of a group for.
+type requestFile struct {
+	lines []requestLine
+	path  string // of the same, for spread.lua
+}
+
 // openLab finds the executables and makes the working folder. close must follow.
 func openLab(o *options) (*lab, error) {
-	l := &lab{o: o, lines: requestLines(), digest: sha256.Sum256([]byte(body()))}
+	l := &lab{
+		o: o, found: map[tool]string{}, built: map[string]string{}, requests: map[*group]*requestFile{},
+		digest: sha256.Sum256([]byte(body())),
+	}
 	if err := l.find(); err != nil {
 		return nil, err
 	}
@@ -66,15 +69,22 @@ func openLab(o *options) (*lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.script, l.requests = filepath.Join(l.dir, "spread.lua"), filepath.Join(l.dir, "requests.txt")
-	err = errors.Join(
-		os.WriteFile(l.script, spreadScript, 0o600),
-		os.WriteFile(l.requests, renderRequests(l.lines), 0o600),
-	)
-	if err != nil {
+	if err := l.writeLoad(); err != nil {
 		return nil, errors.Join(err, l.close())
 	}
 	return l, nil
+}
+
+// writeLoad writes wrk's script and the requests of every group.
+func (l *lab) writeLoad() error {
+	l.script = filepath.Join(l.dir, "spread.lua")
+	err := os.WriteFile(l.script, spreadScript, 0o600)
+	for _, g := range groups {
+		f := &requestFile{lines: g.lines(), path: filepath.Join(l.dir, g.name+".txt")}
+		err = errors.Join(err, os.WriteFile(f.path, renderRequests(f.lines), 0o600))
+		l.requests[g] = f
+	}
+	return err
 }
 
 // close stops the service and removes the working folder.
@@ -89,96 +99,6 @@ func (l *lab) close() error {
 	return errors.Join(err, os.RemoveAll(l.dir))
 }
 
-// find resolves the executables this run needs and names the packages of those missing.
-func (l *lab) find() error {
-	tools := []string{"wrk", "nginx"}
-	if l.o.syscalls {
-		tools = append(tools, "strace")
-	}
-	for _, name := range l.o.subjects {
-		tools = append(tools, subjectNamed(name).tools...)
-	}
-	paths := map[string]*string{"wrk": &l.wrk, "nginx": &l.nginx, "haproxy": &l.haproxy, "strace": &l.strace, "cc": &l.cc, "redis-server": &l.redisServer}
-	var missing []error
-	for _, tool := range tools {
-		path, err := findTool(tool)
-		if err != nil {
-			missing = append(missing, err)
-		}
-		*paths[tool] = path
-	}
-	return errors.Join(missing...)
-}
-
-// findTool looks in $PATH and where daemons are, which is not in every user's $PATH.
-func findTool(name string) (string, error) {
-	for _, candidate := range []string{name, "/usr/sbin/" + name, "/usr/local/sbin/" + name} {
-		if path, err := exec.LookPath(candidate); err == nil {
-			return path, nil
-		}
-	}
-	apt := map[string]string{"cc": "gcc libc6-dev"}[name]
-	if apt == "" {
-		apt = name
-	}
-	return "", fmt.Errorf("%s is not installed: apt-get install %s", name, apt)
-}
-
-// build compiles the relay and sluice where a subject needs them.
-func (l *lab) build(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, buildLimit)
-	defer cancel()
-	for _, name := range l.o.subjects {
-		s := subjectNamed(name)
-		var err error
-		switch {
-		case name == "relay":
-			l.relay, err = buildRelay(ctx, l.cc, l.dir)
-		case s.sluice && l.sluice == "":
-			l.sluice, err = buildSluice(ctx, l.o.sluice, l.dir)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// buildRelay compiles relay.c into dir and returns the executable's path.
-func buildRelay(ctx context.Context, cc, dir string) (string, error) {
-	source, path := filepath.Join(dir, "relay.c"), filepath.Join(dir, "relay")
-	if err := os.WriteFile(source, relaySource, 0o600); err != nil {
-		return "", err
-	}
-	_, err := output(exec.CommandContext(ctx, cc, "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-o", path, source))
-	return path, err
-}
-
-// buildSluice returns the given binary's absolute path, or compiles cmd/sluice into dir.
-func buildSluice(ctx context.Context, given, dir string) (string, error) {
-	if given != "" {
-		path, err := exec.LookPath(given)
-		if err != nil {
-			return "", fmt.Errorf("-sluice: %w", err)
-		}
-		return filepath.Abs(path)
-	}
-	path := filepath.Join(dir, "sluice")
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", path, "github.com/sluice-gateway/sluice/cmd/sluice")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	_, err := output(cmd)
-	return path, err
-}
-
-// output runs a short command; its error carries what the command printed.
-func output(cmd *exec.Cmd) (string, error) {
-	text, err := cmd.CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, bytes.TrimSpace(text))
-	}
-	return string(text), nil
-}
-
 // render writes a configuration from conf/ into dir and returns its path.
 func (l *lab) render(dir, name string, p documentPorts) (string, error) {
 	t, err := template.ParseFS(confs, "conf/"+name)
@@ -188,13 +108,14 @@ func (l *lab) render(dir, name string, p documentPorts) (string, error) {
 	var text bytes.Buffer
 	err = t.Execute(&text, map[string]any{
 		"Dir": dir, "Port": p.proxy, "ServicePorts": p.services,
-		"Connections": l.o.connections, "Body": body(), "EchoPath": echoPath,
+		"Connections": l.o.connections, "Body": body(), "EchoPath": echoPath, "CountPath": countPath,
+		"Root": os.Geteuid() == 0,
 	})
 	path := filepath.Join(dir, name)
 	return path, errors.Join(err, os.WriteFile(path, text.Bytes(), 0o600))
 }
 
-// startService starts the service and checks its answer.
+// startService starts the service, checks its answer and keeps one.
 func (l *lab) startService(ctx context.Context) error {
 	ports, err := freePorts(targetCount)
 	if err != nil {
@@ -213,10 +134,42 @@ func (l *lab) startService(ctx context.Context) error {
 		return err
 	}
 	l.service, l.servicePorts = p, ports
-	if err := l.waitReady(ctx, p, l.serviceURL()+l.lines[0].path); err != nil {
-		return err
+	for _, g := range groups {
+		line := l.requests[g].lines[0]
+		if err := l.waitReady(ctx, p, l.serviceURL()+line.path, line.key); err != nil {
+			return err
+		}
+		if err := verifySample(ctx, l, g, l.serviceURL()); err != nil {
+			return err
+		}
 	}
-	return verifySample(ctx, l, l.serviceURL())
+	raw, err := rawAnswer(ctx, ports[0], l.requests[groups[0]].lines[0].path)
+	l.answer = filepath.Join(l.dir, "answer.http")
+	return errors.Join(err, os.WriteFile(l.answer, raw, 0o600))
+}
+
+// rawAnswer returns an answer as it is on the wire, head and body.
+func rawAnswer(ctx context.Context, port int, path string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestMax)
+	defer cancel()
+	c, err := (&net.Dialer{}).DialContext(ctx, "tcp4", "127.0.0.1:"+strconv.Itoa(port))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = c.Close() }() // everything asked for was read, or an error says so
+	if err := c.SetDeadline(time.Now().Add(requestMax)); err != nil {
+		return nil, err
+	}
+	if _, err := fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", path, c.RemoteAddr()); err != nil {
+		return nil, err
+	}
+	var raw bytes.Buffer
+	resp, err := http.ReadResponse(bufio.NewReader(io.TeeReader(c, &raw)), nil)
+	if err != nil {
+		return nil, fmt.Errorf("the service's answer: %w", err)
+	}
+	_, err = io.Copy(io.Discard, resp.Body)
+	return raw.Bytes(), errors.Join(err, resp.Body.Close())
 }
 
 // startRedis starts a Redis that keeps nothing on disk, on the CPUs of the load; later
@@ -233,7 +186,7 @@ func (l *lab) startRedis() error {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
-	args := []string{l.redisServer, "--bind", "127.0.0.1", "--port", strconv.Itoa(ports[0]), "--save", "", "--appendonly", "no"}
+	args := []string{l.found[redisTool], "--bind", "127.0.0.1", "--port", strconv.Itoa(ports[0]), "--save", "", "--appendonly", "no"}
 	p, err := start(dir, &program{name: "redis", args: args, cpus: l.o.loadCPUs})
 	if err != nil {
 		return err

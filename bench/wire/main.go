@@ -1,17 +1,28 @@
 // Command wire measures what a request costs on the wire: the CPU time a program
-// spends on it between a generator (wrk) and a service (nginx, 1 KiB), for Sluice
-// with nothing and with everything switched on, next to nginx, HAProxy and a byte
-// relay in C that is the floor.
+// spends on it, a table for each of two questions.
 //
-//	go run ./bench/wire                                 every subject, 5 rounds
+// What does it cost to pass a request on, between a generator (wrk) and a service
+// (nginx, 1 KiB)? Sluice with nothing and with everything switched on, next to nginx,
+// HAProxy and a byte relay in C that is the floor.
+//
+// What does it cost to answer from a cache, the service not asked? Sluice next to
+// nginx, Varnish, a bare fasthttp handler and a responder in C that is the floor.
+//
+//	go run ./bench/wire                                 both tables, 5 rounds
 //	go run ./bench/wire -subjects relay,nginx,full -syscalls -out bench/results/X.txt
+//	go run ./bench/wire -subjects responder,varnish,cached -rounds 1 -seconds 1
 //
 // The journey of a run is the function run: build what is measured, start the
 // service, then for every round and subject start a fresh process, check its
 // answers, warm it up, measure it, stop it. The files:
 //
-//	lab.go       what all measurements share: built programs, files, the service
-//	subject.go   what is compared and how each is started
+//	lab.go       what all measurements share: files, the service
+//	tool.go      programs of the system and their packages
+//	build.go     programs made for the run
+//	group.go     the tables: their rows, requests and floors
+//	subject.go   what a row is and how it is started
+//	relay.go nginx.go haproxy.go sluice.go      rows that proxy; sluice.go has cached, too
+//	responder.go nginx.go varnish.go fasthttp.go   rows that answer from memory
 //	document.go  the Sluice documents and the requests, generated
 //	verify.go    answers are checked before anything is timed
 //	measure.go   rounds, one measurement
@@ -23,8 +34,12 @@
 //
 // CPU time is the kernel's account of the subject's own tasks (schedstat), not wall
 // time, so it depends little on pacing; it still moves with cache and frequency,
-// hence interleaved rounds and ratios taken within a round. The exit status is 0
-// when every round was valid, 1 when anything failed, 64 for wrong flags.
+// hence interleaved rounds and ratios taken within a round. All processes and threads
+// of a subject count. The exit status is 0 when every round was valid, 1 when anything
+// failed, 64 for wrong flags.
+//
+// To add a row, write a file that declares a subject (what to build, how to start it,
+// what to check) and name it in group.go.
 package main
 
 import (
@@ -131,6 +146,22 @@ func run(ctx context.Context, o *options) (err error) {
 	return errors.Join(r.save(o.out), r.writeTable(os.Stdout))
 }
 
+// subjectsHelp lists what -subjects takes, table by table.
+func subjectsHelp() string {
+	var help strings.Builder
+	help.WriteString("comma-separated `names`")
+	for _, g := range groups {
+		help.WriteString("; " + g.name + ":")
+		for _, s := range g.subjects {
+			help.WriteString(" " + s.name)
+			if s.asked {
+				help.WriteString(" (must be asked for)")
+			}
+		}
+	}
+	return help.String()
+}
+
 // parseOptions reads the flags and fills in what depends on the machine.
 func parseOptions(args []string, errs io.Writer) (*options, error) {
 	o := &options{commandLine: strings.Join(append([]string{"wire"}, args...), " ")}
@@ -141,7 +172,7 @@ func parseOptions(args []string, errs io.Writer) (*options, error) {
 	f.IntVar(&o.seconds, "seconds", 4, "`seconds` of one measurement")
 	f.IntVar(&o.warmUpSeconds, "warmup", 1, "`seconds` of load before each measurement")
 	f.IntVar(&o.connections, "connections", 64, "keep-alive `connections` of the generator")
-	f.StringVar(&subjects, "subjects", strings.Join(usualSubjects(), ","), "comma-separated `names`; full-redis must be asked for")
+	f.StringVar(&subjects, "subjects", strings.Join(usualSubjects(), ","), subjectsHelp())
 	f.StringVar(&o.sluice, "sluice", "", "sluice binary (`path`; default: build ./cmd/sluice with CGO_ENABLED=0)")
 	f.StringVar(&o.balancer, "balancer", "consistent-hashing", "`algorithm` of the full subject's upstream: consistent-hashing (by consumer) or round-robin")
 	f.StringVar(&o.out, "out", "", "also write facts, raw rounds and table to `file`")

@@ -42,14 +42,14 @@ func TestParseOptions(t *testing.T) {
 
 func TestFindTool(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
-	f := func(tool, want string) {
+	f := func(missing tool, want string) {
 		t.Helper()
-		if _, err := findTool(tool); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: got error %v, want one with %q", tool, err, want)
+		if _, err := findTool(missing); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got error %v, want one with %q", missing.name, err, want)
 		}
 	}
-	f("cc", "apt-get install gcc libc6-dev")
-	f("wrk", "apt-get install wrk")
+	f(ccTool, "apt-get install gcc libc6-dev")
+	f(tool{name: "nobodysd", apt: "nobody-server"}, "nobodysd is not installed: apt-get install nobody-server")
 }
 
 func TestChildEnv(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -42,7 +43,8 @@ type process struct {
 	logPath string
 	pid     int
 	exited  chan struct{}
-	err     error // why it ended; read after exited is closed
+	err     error         // why it ended; read after exited is closed, like cpu
+	cpu     time.Duration // what it used, its reaped children included
 }
 
 // start starts p with its output in dir/<name>.log. The child receives SIGTERM
@@ -56,6 +58,10 @@ func start(dir string, p *program) (*process, error) {
 	}
 	defer func() { _ = log.Close() }() // the child holds its own copy
 
+	// The affinity is given back to the thread it was taken from, also in tests, whose
+	// goroutines are free to change threads.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	var before unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &before); err != nil {
 		return nil, fmt.Errorf("read CPU affinity: %w", err)
@@ -76,6 +82,9 @@ func start(dir string, p *program) (*process, error) {
 	c := &process{name: p.name, logPath: logPath, pid: cmd.Process.Pid, exited: make(chan struct{})}
 	go func() {
 		c.err = cmd.Wait()
+		if s := cmd.ProcessState; s != nil {
+			c.cpu = s.UserTime() + s.SystemTime()
+		}
 		close(c.exited)
 	}()
 	return c, nil

@@ -22,18 +22,24 @@ func isReset(err error) bool {
 // testLimit bounds every wait of these tests.
 const testLimit = 20 * time.Second
 
-// startRelay compiles the relay and starts it in front of a loopback port. It
-// returns the relay's address; when the test ends the relay must still be there.
+// startRelay starts the relay in front of a loopback port and returns its address.
 func startRelay(t *testing.T, servicePort int) string {
 	t.Helper()
-	cc, err := findTool("cc")
+	return startC(t, "relay", relaySource, strconv.Itoa(servicePort))
+}
+
+// startC compiles a C program and starts it with a port to listen on and one more
+// argument. It returns its address; when the test ends it must still be there.
+func startC(t *testing.T, name string, source []byte, arg string) string {
+	t.Helper()
+	cc, err := findTool(ccTool)
 	if err != nil {
 		t.Fatal(err) // names the package
 	}
 	dir := t.TempDir()
 	ctx, cancel := context.WithTimeout(t.Context(), buildLimit)
 	defer cancel()
-	path, err := buildRelay(ctx, cc, dir)
+	path, err := buildC(ctx, cc, dir, name, source)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +47,7 @@ func startRelay(t *testing.T, servicePort int) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := start(dir, &program{name: "relay", args: []string{path, strconv.Itoa(ports[0]), strconv.Itoa(servicePort)}, cpus: allowedCPUs(t)})
+	p, err := start(dir, &program{name: name, args: []string{path, strconv.Itoa(ports[0]), arg}, cpus: allowedCPUs(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,8 +100,8 @@ func allowedCPUs(t *testing.T) []int {
 	return append(o.loadCPUs, o.subjectCPU)
 }
 
-// dialRelay connects, waiting for the relay to listen.
-func dialRelay(t *testing.T, address string) *net.TCPConn {
+// dial connects, waiting for the program to listen.
+func dial(t *testing.T, address string) *net.TCPConn {
 	t.Helper()
 	for deadline := time.Now().Add(testLimit); ; {
 		c, err := net.Dial("tcp4", address)
@@ -150,13 +156,13 @@ func exchange(c *net.TCPConn, sent []byte) error {
 func TestRelayPassesBytes(t *testing.T) {
 	address := startRelay(t, listenAndHandle(t, echo))
 	for _, size := range []int{0, 1, 16384, 16385, 4 << 20} {
-		if err := exchange(dialRelay(t, address), randomBytes(1, size)); err != nil {
+		if err := exchange(dial(t, address), randomBytes(1, size)); err != nil {
 			t.Errorf("%d bytes: %v", size, err)
 		}
 	}
 	var all sync.WaitGroup
 	for i := range 50 {
-		c := dialRelay(t, address)
+		c := dial(t, address)
 		all.Go(func() {
 			if err := exchange(c, randomBytes(uint64(i), 300_000+i)); err != nil {
 				t.Errorf("connection %d: %v", i, err)
@@ -168,7 +174,7 @@ func TestRelayPassesBytes(t *testing.T) {
 
 // One connection, a question at a time, as a keep-alive client does.
 func TestRelayKeepsConnection(t *testing.T) {
-	c := dialRelay(t, startRelay(t, listenAndHandle(t, echo)))
+	c := dial(t, startRelay(t, listenAndHandle(t, echo)))
 	for i := range 1000 {
 		sent := randomBytes(uint64(i), 1+i)
 		got := make([]byte, len(sent))
@@ -191,7 +197,7 @@ func TestRelayFlushesAfterServiceClosed(t *testing.T) {
 		_, err := c.Write(sent)
 		return err
 	}))
-	c := dialRelay(t, address)
+	c := dial(t, address)
 	var first [1]byte
 	if _, err := io.ReadFull(c, first[:]); err != nil {
 		t.Fatal(err)
@@ -214,7 +220,7 @@ func TestRelaySurvivesFaults(t *testing.T) {
 		return nil
 	}))
 	for range 20 {
-		c := dialRelay(t, address)
+		c := dial(t, address)
 		if _, err := c.Write(randomBytes(1, 100_000)); err != nil {
 			t.Fatal(err)
 		}
@@ -222,7 +228,7 @@ func TestRelaySurvivesFaults(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := exchange(dialRelay(t, address), randomBytes(2, 100_000)); err != nil {
+	if err := exchange(dial(t, address), randomBytes(2, 100_000)); err != nil {
 		t.Error(err)
 	}
 }
@@ -235,7 +241,7 @@ func TestRelayServiceRefuses(t *testing.T) {
 	}
 	address := startRelay(t, ports[0])
 	for range 3 {
-		n, err := dialRelay(t, address).Read(make([]byte, 1))
+		n, err := dial(t, address).Read(make([]byte, 1))
 		if n != 0 || (!errors.Is(err, io.EOF) && !isReset(err)) {
 			t.Errorf("want the connection closed, got %d bytes, error %v", n, err)
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -11,8 +12,8 @@ import (
 	"text/tabwriter"
 )
 
-// capacityMargin is how many times the fastest subject's throughput generator and
-// service must reach on their own; below it they, not the subject, set the pace.
+// capacityMargin is how many times the fastest subject's throughput generator (and
+// service) must reach on their own; below it they, not the subject, set the pace.
 const capacityMargin = 1.5
 
 // rareCall is the number of calls per request below which a system call is not listed.
@@ -39,16 +40,37 @@ func (r *report) of(subject string, figure func(*sample) float64) []float64 {
 
 func perSecond(s *sample) float64 { return s.load.perSecond }
 
-// writeTable writes the comparison, the capacity line, the system calls and the facts.
+// writeTable writes a comparison for every group, the system calls and the facts.
 func (r *report) writeTable(w io.Writer) error {
 	var b bytes.Buffer
-	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
-	_, _ = fmt.Fprintln(t, "subject\tCPU us/request\t[min .. max]\tx relay\trequests/s\tp99 ms\town CPU %\tother CPU %\t")
-	for _, name := range r.subjects {
+	for _, g := range groups {
+		if names := g.among(r.subjects); len(names) > 0 {
+			if err := r.writeGroup(&b, g, names); err != nil {
+				return err
+			}
+		}
+	}
+	if tick := r.ticked(); tick > 0 {
+		fmt.Fprintf(&b, "WARNING: %d measurements used utime+stime (10 ms steps) because schedstat was not complete\n\n", tick)
+	}
+	r.writeCalls(&b)
+	for _, f := range r.facts {
+		fmt.Fprintf(&b, "%-12s %s\n", f.name, f.value)
+	}
+	_, err := b.WriteTo(w)
+	return err
+}
+
+// writeGroup writes one table: heading, a row for each subject, the generator's share.
+func (r *report) writeGroup(b *bytes.Buffer, g *group, names []string) error {
+	fmt.Fprintf(b, "%s: %s\n", g.name, g.about)
+	t := tabwriter.NewWriter(b, 0, 0, 2, ' ', tabwriter.AlignRight)
+	_, _ = fmt.Fprintf(t, "subject\tCPU us/request\t[min .. max]\tx %s\trequests/s\tp99 ms\town CPU %%\tother CPU %%\t\n", g.floor())
+	for _, name := range names {
 		cpu := r.of(name, (*sample).cpuMicros)
 		ratio := "-"
-		if slices.Contains(r.subjects, "relay") {
-			ratio = fmt.Sprintf("%.3f", medianRatio(cpu, r.of("relay", (*sample).cpuMicros)))
+		if slices.Contains(names, g.floor()) {
+			ratio = fmt.Sprintf("%.3f", medianRatio(cpu, r.of(g.floor(), (*sample).cpuMicros)))
 		}
 		_, _ = fmt.Fprintf(t, "%s\t%.2f\t[%.2f .. %.2f]\t%s\t%.0f\t%.2f\t%.0f\t%.0f\t\n",
 			name, median(cpu), slices.Min(cpu), slices.Max(cpu), ratio,
@@ -60,29 +82,29 @@ func (r *report) writeTable(w io.Writer) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	r.writeCapacity(&b)
-	r.writeCalls(&b)
+	r.writeCapacity(b, g, names)
 	b.WriteByte('\n')
-	for _, f := range r.facts {
-		fmt.Fprintf(&b, "%-12s %s\n", f.name, f.value)
-	}
-	_, err := b.WriteTo(w)
-	return err
+	return nil
 }
 
-// writeCapacity compares generator and service alone with the fastest subject.
-func (r *report) writeCapacity(b *bytes.Buffer) {
-	capacity := median(r.of(direct, perSecond))
-	fastest := 0.0
-	for _, name := range r.subjects {
-		fastest = max(fastest, median(r.of(name, perSecond)))
+// writeCapacity compares what sets the pace beside the subjects with the fastest of
+// them. For proxies that is generator and service without a subject, measured; where
+// no service takes part it is the generator's own CPU time, made into a rate.
+func (r *report) writeCapacity(b *bytes.Buffer, g *group, names []string) {
+	fastest := slices.MaxFunc(names, func(a, b string) int {
+		return cmp.Compare(median(r.of(a, perSecond)), median(r.of(b, perSecond)))
+	})
+	what, who, capacity := "generator -> service directly", "generator and service", 0.0
+	if g.fromMemory {
+		what, who = "generator by its own CPU time", "the generator"
+		capacity = median(r.of(fastest, func(s *sample) float64 { return float64(s.load.requests) / s.load.cpu.Seconds() }))
+	} else {
+		capacity = median(r.of(direct, perSecond))
 	}
-	fmt.Fprintf(b, "\ngenerator -> service directly: %.0f requests/s median, %.2f times the fastest subject\n", capacity, capacity/fastest)
-	if capacity < capacityMargin*fastest {
-		fmt.Fprintf(b, "WARNING: below %.1f times: generator and service, not the subjects, set the pace: read CPU us/request, not requests/s and p99\n", capacityMargin)
-	}
-	if tick := r.ticked(); tick > 0 {
-		fmt.Fprintf(b, "WARNING: %d measurements used utime+stime (10 ms steps) because schedstat was not complete\n", tick)
+	times := capacity / median(r.of(fastest, perSecond))
+	fmt.Fprintf(b, "\n%s: %.0f requests/s median, %.2f times the fastest subject\n", what, capacity, times)
+	if times < capacityMargin {
+		fmt.Fprintf(b, "WARNING: below %.1f times: %s, not the subjects, set the pace: read CPU us/request, not requests/s and p99\n", capacityMargin, who)
 	}
 }
 
@@ -101,7 +123,7 @@ func (r *report) writeCalls(b *bytes.Buffer) {
 	if len(r.calls) == 0 {
 		return
 	}
-	fmt.Fprintf(b, "\nsystem calls per request (strace -c, separate runs of %d s; rarer than %g left out)\n", tracedSeconds, rareCall)
+	fmt.Fprintf(b, "system calls per request (strace -c, separate runs of %d s; rarer than %g left out)\n", tracedSeconds, rareCall)
 	for _, t := range r.calls {
 		total := int64(0)
 		var listed []string
@@ -111,8 +133,9 @@ func (r *report) writeCalls(b *bytes.Buffer) {
 				listed = append(listed, fmt.Sprintf("%s %.2f", c.name, rate))
 			}
 		}
-		fmt.Fprintf(b, "%-8s %.2f: %s\n", t.subject, float64(total)/float64(t.requests), strings.Join(listed, ", "))
+		fmt.Fprintf(b, "%-12s %.2f: %s\n", t.subject, float64(total)/float64(t.requests), strings.Join(listed, ", "))
 	}
+	b.WriteByte('\n')
 }
 
 // writeRaw writes one line per measurement.

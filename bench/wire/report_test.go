@@ -69,6 +69,45 @@ func TestReport(t *testing.T) {
 	f(alone, "full 19.00 [12.00 .. 26.00] - 700")
 }
 
+// Two groups are two tables, each with its own floor; what sets the pace of the second
+// is told by the generator's CPU time.
+func TestReportGroups(t *testing.T) {
+	r := testReport()
+	r.subjects = append(r.subjects, "responder", "cached")
+	for round := 1; round <= 2; round++ {
+		for name, cpu := range map[string]time.Duration{"responder": 4 * time.Millisecond, "cached": 10 * time.Millisecond} {
+			r.samples = append(r.samples, &sample{
+				round: round, subject: name, cpu: cpu, source: "schedstat",
+				load: &load{requests: 1000, perSecond: 40e6 / cpu.Seconds() / 1e6, cpu: 50 * time.Millisecond},
+			})
+		}
+	}
+	f := func(want ...string) {
+		t.Helper()
+		var b bytes.Buffer
+		if err := r.writeTable(&b); err != nil {
+			t.Fatal(err)
+		}
+		text := strings.Join(strings.Fields(b.String()), " ")
+		for _, want := range want {
+			before, after, ok := strings.Cut(text, want)
+			if !ok {
+				t.Fatalf("no %q after %q in:\n%s", want, before, b.String())
+			}
+			text = after
+		}
+	}
+	f("proxied: every", "x relay", "full 19.00 [12.00 .. 26.00] 1.250", "directly: 1600 requests/s",
+		"cached: every", "x responder", "responder 4.00 [4.00 .. 4.00] 1.000 10000", "cached 10.00 [10.00 .. 10.00] 2.500 4000",
+		"generator by its own CPU time: 20000 requests/s median, 2.00 times the fastest subject", "date today")
+
+	r.subjects = r.subjects[2:]
+	for _, s := range r.samples {
+		s.load.cpu = 80 * time.Millisecond
+	}
+	f("cached: every", "12500 requests/s median, 1.25 times", "WARNING: below 1.5 times: the generator, not the subjects")
+}
+
 func TestSave(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "results", "a.txt")
 	if err := testReport().save(path); err != nil {

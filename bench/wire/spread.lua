@@ -1,5 +1,5 @@
 -- Spreads wrk's requests over the routes and keys of a file with one "path<TAB>key"
--- per line. Every request is rendered before the clock starts, so a request costs
+-- per line; without a key the request has none. Every request is rendered before the clock starts, so a request costs
 -- the generator one table read, whatever is being measured.
 
 local rendered = {}
@@ -10,9 +10,9 @@ local stride = 7919
 
 function init(args)
   for line in io.lines(args[1]) do
-    local path, key = line:match("^(%S+)\t(%S+)$")
+    local path, key = line:match("^(%S+)\t(%S*)$")
     if not path then error("bad line in " .. args[1] .. ": " .. line) end
-    rendered[#rendered + 1] = wrk.format("GET", path, { ["apikey"] = key })
+    rendered[#rendered + 1] = wrk.format("GET", path, { ["apikey"] = key ~= "" and key or nil })
   end
   if #rendered % stride == 0 then error("the number of requests is a multiple of " .. stride) end
 end

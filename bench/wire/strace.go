@@ -53,24 +53,18 @@ func countSyscalls(ctx context.Context, l *lab) ([]*traced, error) {
 
 // trace starts a subject, warms it up, and counts its calls during one load.
 func trace(ctx context.Context, l *lab, name string) (t *traced, err error) {
-	r, err := startSubject(ctx, l, subjectNamed(name))
+	r, err := startWarm(ctx, l, name)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, r.process.stop()) }()
-	if err := verify(ctx, l, r); err != nil {
-		return nil, err
-	}
-	if _, err := loadAndCheck(ctx, l, r.url, l.o.warmUpSeconds); err != nil {
-		return nil, r.process.explain(err)
-	}
 	summary := filepath.Join(l.dir, name+".strace")
 	tracer, err := attach(ctx, l, r.process.pid, summary)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, tracer.stop()) }()
-	w, err := loadAndCheck(ctx, l, r.url, tracedSeconds)
+	w, err := loadAndCheck(ctx, l, r.group, r.url, tracedSeconds)
 	if err != nil {
 		return nil, r.process.explain(err)
 	}
@@ -97,7 +91,7 @@ func attach(ctx context.Context, l *lab, pid int, summary string) (*process, err
 	if err != nil {
 		return nil, err
 	}
-	args := []string{l.strace, "-c", "-f", "-o", summary}
+	args := []string{l.found[straceTool], "-c", "-f", "-o", summary}
 	for p := range tree {
 		args = append(args, "-p", strconv.Itoa(p))
 	}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -45,13 +47,29 @@ func (l *lab) get(ctx context.Context, url, key string) (*answer, error) {
 	return &answer{status: resp.StatusCode, header: resp.Header, body: text}, nil
 }
 
+// servedCount finds the third number of nginx's stub_status: requests.
+var servedCount = regexp.MustCompile(`(?m)^ \d+ \d+ (\d+) $`)
+
+// served returns how many requests the service has got, this one included.
+func (l *lab) served(ctx context.Context) (int64, error) {
+	a, err := l.get(ctx, l.serviceURL()+countPath, "")
+	if err != nil {
+		return 0, err
+	}
+	match := servedCount.FindSubmatch(a.body)
+	if match == nil {
+		return 0, fmt.Errorf("GET %s: status %d, no count of requests in %q", countPath, a.status, a.body)
+	}
+	return strconv.ParseInt(string(match[1]), 10, 64)
+}
+
 // waitReady asks for url until the answer is 200.
-func (l *lab) waitReady(ctx context.Context, p *process, url string) error {
+func (l *lab) waitReady(ctx context.Context, p *process, url, key string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, readyMax, fmt.Errorf("not ready after %s", readyMax))
 	defer cancel()
 	for {
 		probe, cancelProbe := context.WithTimeout(ctx, probePause)
-		a, err := l.get(probe, url, l.lines[0].key)
+		a, err := l.get(probe, url, key)
 		cancelProbe()
 		if err := p.alive(); err != nil {
 			return err
@@ -70,35 +88,61 @@ func (l *lab) waitReady(ctx context.Context, p *process, url string) error {
 	}
 }
 
-// verify checks a started subject: right answers on a sample, and for one with
-// policy that the policy is really there.
+// verify checks a started subject: right answers on a sample, and what else its name
+// promises.
 func verify(ctx context.Context, l *lab, r *running) error {
 	// Idle connections of the checks would still be the subject's to keep.
 	defer l.client.CloseIdleConnections()
-	err := verifySample(ctx, l, r.url)
-	if err == nil && r.policy {
-		err = verifyPolicy(ctx, l, r)
+	err := verifySample(ctx, l, r.group, r.url)
+	if err == nil && r.verify != nil {
+		err = r.verify(ctx, l, r)
 	}
-	if err != nil {
-		return r.process.explain(err)
+	return err
+}
+
+// verifySample checks status and body on requests spread over those of the group.
+func verifySample(ctx context.Context, l *lab, g *group, base string) error {
+	lines := l.requests[g].lines
+	for i := range sampleRequests {
+		// The odd step makes the sample meet many consumers, not one.
+		if _, err := l.getRight(ctx, base, lines[i*(len(lines)/sampleRequests+1)%len(lines)]); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// verifySample checks status and body on requests spread over routes and keys.
-func verifySample(ctx context.Context, l *lab, base string) error {
-	for i := range sampleRequests {
-		// The odd step makes the sample meet many consumers, not one.
-		line := l.lines[i*(len(l.lines)/sampleRequests+1)%len(l.lines)]
-		a, err := l.get(ctx, base+line.path, line.key)
+// getRight sends one request of the load and returns the headers of the right answer.
+func (l *lab) getRight(ctx context.Context, base string, line requestLine) (http.Header, error) {
+	a, err := l.get(ctx, base+line.path, line.key)
+	if err != nil {
+		return nil, err
+	}
+	if a.status != http.StatusOK {
+		return nil, fmt.Errorf("GET %s: want status 200, got %d", line.path, a.status)
+	}
+	if sha256.Sum256(a.body) != l.digest {
+		return nil, fmt.Errorf("GET %s: the body (%d bytes) is not the service's", line.path, len(a.body))
+	}
+	return a.header, nil
+}
+
+// verifyHits asks for everything twice; the second time each answer must be the right
+// one, and a hit by the subject's own account.
+func verifyHits(ctx context.Context, l *lab, r *running, isHit func(http.Header) bool) error {
+	lines := l.requests[r.group].lines
+	for _, line := range lines {
+		if _, err := l.getRight(ctx, r.url, line); err != nil {
+			return err
+		}
+	}
+	for _, line := range lines {
+		header, err := l.getRight(ctx, r.url, line)
 		if err != nil {
 			return err
 		}
-		if a.status != http.StatusOK {
-			return fmt.Errorf("GET %s: want status 200, got %d", line.path, a.status)
-		}
-		if sha256.Sum256(a.body) != l.digest {
-			return fmt.Errorf("GET %s: the body (%d bytes) is not the service's", line.path, len(a.body))
+		if !isHit(header) {
+			return fmt.Errorf("GET %s: not a hit the second time: %v", line.path, header)
 		}
 	}
 	return nil
@@ -108,7 +152,7 @@ func verifySample(ctx context.Context, l *lab, base string) error {
 // passed on, targets balanced and metrics kept: a subject that skipped one of these
 // would be measured doing less than its name says.
 func verifyPolicy(ctx context.Context, l *lab, r *running) error {
-	line := l.lines[0]
+	line := l.requests[r.group].lines[0]
 	for _, key := range []string{wrongKey, ""} {
 		a, err := l.get(ctx, r.url+line.path, key)
 		if err != nil {
@@ -128,7 +172,12 @@ func verifyPolicy(ctx context.Context, l *lab, r *running) error {
 	if err := verifyEcho(ctx, l, r); err != nil {
 		return err
 	}
-	a, err = l.get(ctx, r.statusURL+"/metrics", "")
+	return verifyMetrics(ctx, l, r)
+}
+
+// verifyMetrics checks that requests are counted for Prometheus.
+func verifyMetrics(ctx context.Context, l *lab, r *running) error {
+	a, err := l.get(ctx, r.statusURL+"/metrics", "")
 	if err != nil {
 		return err
 	}
@@ -143,7 +192,7 @@ func verifyEcho(ctx context.Context, l *lab, r *running) error {
 	targetOf := map[string]string{}
 	targets := map[string]bool{}
 	for i := range echoRequests {
-		line := l.lines[i/2] // every consumer twice
+		line := l.requests[r.group].lines[i/2] // every consumer twice
 		a, err := l.get(ctx, r.url+echoPath, line.key)
 		if err != nil {
 			return err

@@ -61,14 +61,10 @@ func TestVerify(t *testing.T) {
 		server := httptest.NewServer(g)
 		defer server.Close()
 		l := &lab{
-			o: &options{balancer: balancer}, lines: requestLines(),
+			o: &options{balancer: balancer}, requests: map[*group]*requestFile{proxied: {lines: requestLines()}},
 			digest: sha256.Sum256([]byte(body())), client: server.Client(),
 		}
-		r := &running{subject: subjectNamed("full"), url: server.URL, statusURL: server.URL}
-		err := verifySample(t.Context(), l, r.url)
-		if err == nil {
-			err = verifyPolicy(t.Context(), l, r)
-		}
+		err := verify(t.Context(), l, &running{subject: fullSubject, group: proxied, url: server.URL, statusURL: server.URL})
 		if want == "" && err != nil {
 			t.Errorf("refused: %v", err)
 		}
@@ -88,4 +84,70 @@ func TestVerify(t *testing.T) {
 	f("body (1024 bytes) is not the service's", turn, &gatewayDouble{body: strings.Repeat("x", bodyBytes)})
 	keys = nil
 	f("want status 200, got 401", turn, &gatewayDouble{})
+}
+
+// cacheDouble stores what it is asked for, unless a fault is switched on.
+type cacheDouble struct {
+	forgets    bool // stores nothing
+	spoils     bool // a stored answer is another one
+	unmeasured bool // has no metrics
+
+	stored map[string]bool
+}
+
+func (c *cacheDouble) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/metrics" {
+		if !c.unmeasured {
+			_, _ = fmt.Fprintln(w, `kong_http_requests_total{service="plain"} 1`)
+		}
+		return
+	}
+	text, status := body(), "Miss"
+	if c.stored[r.URL.Path] {
+		status = "Hit"
+		if c.spoils {
+			text = "old"
+		}
+	}
+	if !c.forgets {
+		c.stored[r.URL.Path] = true
+	}
+	w.Header().Set("X-Cache-Status", status)
+	_, _ = w.Write([]byte(text))
+}
+
+func TestVerifyCached(t *testing.T) {
+	f := func(want string, c *cacheDouble) {
+		t.Helper()
+		c.stored = map[string]bool{}
+		server := httptest.NewServer(c)
+		defer server.Close()
+		l := &lab{
+			requests: map[*group]*requestFile{cached: {lines: cachedLines()}},
+			digest:   sha256.Sum256([]byte(body())), client: server.Client(),
+		}
+		err := verify(t.Context(), l, &running{subject: cachedSubject, group: cached, url: server.URL, statusURL: server.URL})
+		if want == "" && err != nil {
+			t.Errorf("refused: %v", err)
+		}
+		if want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("got error %v, want one with %q", err, want)
+		}
+	}
+	f("", &cacheDouble{})
+	f("GET /catalogue/item-000: not a hit the second time", &cacheDouble{forgets: true})
+	f("body (3 bytes) is not the service's", &cacheDouble{spoils: true})
+	f("kong_http_requests_total", &cacheDouble{unmeasured: true})
+}
+
+func TestIsVarnishHit(t *testing.T) {
+	f := func(want bool, value string) {
+		t.Helper()
+		if got := isVarnishHit(http.Header{"X-Varnish": {value}}); got != want {
+			t.Errorf("X-Varnish %q: got %t", value, got)
+		}
+	}
+	f(true, "32770 3")
+	f(false, "32770")
+	f(false, "")
 }

@@ -23,13 +23,15 @@ type load struct {
 	p50, p99     time.Duration
 	socketErrors int64 // connect, read, write and timeout
 	badStatuses  int64 // 400 and above
+
+	cpu time.Duration // used by wrk itself
 }
 
-// runWrk loads url for the given number of seconds from the load CPUs.
-func runWrk(ctx context.Context, l *lab, url string, seconds int) (*load, error) {
+// runWrk sends the requests of g to url for the given number of seconds from the load CPUs.
+func runWrk(ctx context.Context, l *lab, g *group, url string, seconds int) (*load, error) {
 	p, err := start(l.dir, &program{name: "wrk", cpus: l.o.loadCPUs, args: []string{
-		l.wrk, "-t1", "-c", strconv.Itoa(l.o.connections), "-d", strconv.Itoa(seconds) + "s", "--latency",
-		"-s", l.script, url, l.requests,
+		l.found[wrkTool], "-t1", "-c", strconv.Itoa(l.o.connections), "-d", strconv.Itoa(seconds) + "s", "--latency",
+		"-s", l.script, url, l.requests[g].path,
 	}})
 	if err != nil {
 		return nil, err
@@ -42,7 +44,12 @@ func runWrk(ctx context.Context, l *lab, url string, seconds int) (*load, error)
 	if err != nil {
 		return nil, err
 	}
-	return parseWrk(string(text))
+	w, err := parseWrk(string(text))
+	if err != nil {
+		return nil, err
+	}
+	w.cpu = p.cpu
+	return w, nil
 }
 
 // check returns an error unless every answer was a good one and a whole one.
