@@ -32,7 +32,7 @@ func explained(i *instance, c *Config, x *pipeline.Exchange) []string {
 		}
 		return says
 	}
-	v.read(&x.Ctx.Request.Header, &v.text)
+	v.read(&x.Ctx.Request.Header, &v.lists)
 	if why := v.excluded(x); why != reasonNone {
 		return []string{"nothing is looked for or kept: " + explanations[why]}
 	}

@@ -21,12 +21,13 @@ const argumentsMax = 32
 // keying is how an instance makes keys. Immutable.
 type keying struct {
 	anyCase bool
+	ordered bool     // the order of arguments counts: to RFC 9111 it is part of the URI
 	params  []string // sorted; nil: all
 	headers []string // sorted, canonical
 }
 
 func newKeying(c *Config) keying {
-	k := keying{anyCase: c.IgnoreURICase, params: slices.Clone(c.VaryQueryParams)}
+	k := keying{anyCase: c.IgnoreURICase, ordered: c.RFC, params: slices.Clone(c.VaryQueryParams)}
 	slices.Sort(k.params)
 	k.params = slices.Compact(k.params)
 	for _, name := range c.VaryHeaders {
@@ -92,7 +93,7 @@ func (k *keying) appendArguments(dst, query []byte) []byte {
 			return append(dst, query...)
 		}
 		i := n
-		for ; i > 0 && bytes.Compare(argumentName(args[i-1]), argumentName(arg)) > 0; i-- {
+		for ; i > 0 && !k.ordered && bytes.Compare(argumentName(args[i-1]), argumentName(arg)) > 0; i-- {
 			args[i] = args[i-1]
 		}
 		args[i] = arg

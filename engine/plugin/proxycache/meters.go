@@ -50,7 +50,6 @@ const (
 	reasonHeader
 	reasonSurrogateKeys
 	reasonEventStream
-	reasonFault
 	reasonBusy
 	reasonFull
 	reasonPurged
@@ -62,7 +61,7 @@ const (
 var reasonNames = [reasons]string{
 	"none", "method", "request-no-store", "request-no-cache", "authorization", "range", "condition", "status", "content-type",
 	"no-store", "private", "no-cache", "not-fresh", "set-cookie", "vary", "partial", "must-understand", "too-large", "header",
-	"surrogate-keys", "event-stream", "fault", "busy", "full", "purged", "trailer", "body",
+	"surrogate-keys", "event-stream", "busy", "full", "purged", "trailer", "body",
 }
 
 // String returns the reason as it appears in metrics, in Cache-Status and in explain.

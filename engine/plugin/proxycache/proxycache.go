@@ -124,7 +124,7 @@ func (i *instance) request(x *pipeline.Exchange) pipeline.Verdict {
 		v.fetching = true // Receive looks whether it changes anything
 		return v.bypass(x, reasonMethod)
 	}
-	v.wants.read(&x.Ctx.Request.Header, &v.text)
+	v.wants.read(&x.Ctx.Request.Header, &v.lists)
 	v.begun = i.shelf.now()
 	if why := v.excluded(x); why != reasonNone {
 		return v.bypass(x, why)
@@ -183,14 +183,14 @@ func (v *visit) seek(x *pipeline.Exchange) pipeline.Verdict {
 		if use == useAnswer {
 			return v.serve(x)
 		}
-		if use == usePass || v.alone(x) {
-			return v.fetch(x)
-		}
 		if v.directives && v.directed && v.demands.OnlyIfCached {
 			v.result, v.why = resultMiss, reasonNone
 			v.shelf.meters.count(x, resultMiss, reasonNone)
 			v.stageStatus(x)
 			return x.Answer(v.onlyIfCachedMiss)
+		}
+		if use == usePass || v.alone(x) {
+			return v.fetch(x)
 		}
 		f, leads := v.join(x)
 		if leads || f == nil || round == roundsMax {
@@ -323,7 +323,11 @@ func (v *visit) fetch(x *pipeline.Exchange) pipeline.Verdict {
 	}
 	v.storing = v.wants.ranges == nil && (!v.wants.head || !v.directed) && !(v.directives && v.directed && v.demands.NoStore)
 	if !v.storing {
-		v.why = reasonRange
+		if v.result, v.why = resultBypass, reasonRequestNoStore; v.wants.ranges != nil {
+			v.why = reasonRange
+		} else if v.wants.head {
+			v.result, v.why = resultMiss, reasonNone
+		}
 		return pipeline.Next
 	}
 	v.withhold(x)
@@ -380,8 +384,7 @@ func (v *visit) follow(x *pipeline.Exchange, f *flight, until int64) (verdict pi
 	case outcomeStream:
 		if v.readAlong(x, f.stream) {
 			return pipeline.Done, true
-		}
-		return v.fetch(x), true
+		} // else another variant is coming: now it is known by what they differ
 	}
 	return pipeline.Next, false // look again; or lead, if the leader has failed
 }

@@ -27,12 +27,14 @@ func (i *instance) receive(x *pipeline.Exchange) {
 	if v.why == reasonMethod && i.directed {
 		v.invalidate(x)
 	}
-	if v.storing && x.Tunnel == nil {
+	if (v.storing || v.found) && x.Tunnel == nil {
 		v.take(x, false)
-		return
+	} else {
+		v.decline(x, v.why, outcomeFailed)
 	}
-	v.shelf.meters.count(x, v.result, v.why)
-	v.stageStatus(x)
+	if x.Source == pipeline.SourceService {
+		v.clean(&x.Ctx.Response.Header)
+	}
 }
 
 // take keeps the answer of x if it may be kept, or answers with what was kept before.
@@ -51,8 +53,9 @@ func (v *visit) take(x *pipeline.Exchange, behind bool) {
 			v.serve(x)
 		}
 		return
-	case !fromService:
-		v.decline(x, reasonFault, outcomeFailed)
+	case !fromService || !v.storing:
+		v.compare(&resp.Header)
+		v.decline(x, v.why, outcomeFailed)
 		return
 	case v.refreshing && status == fasthttp.StatusNotModified:
 		v.freshen(x, now, behind)
@@ -65,13 +68,30 @@ func (v *visit) take(x *pipeline.Exchange, behind bool) {
 	if why == reasonNone {
 		why = v.keep(x, &h, now, behind)
 	}
-	v.clean(&resp.Header)
 	if why != reasonNone {
 		outcome := outcomePass
 		if status >= 500 {
 			outcome = outcomeFailed
 		}
+		v.result, v.why = resultBypass, why
 		v.decline(x, why, outcome)
+	}
+}
+
+// compare drops the answer found where that to a HEAD says that it is another one by now
+// (RFC 9111 section 4.3.5).
+func (v *visit) compare(h *fasthttp.ResponseHeader) {
+	if !v.wants.head || !v.found || h.StatusCode() != fasthttp.StatusOK {
+		return
+	}
+	f := &v.head
+	differs := func(name string, s span) bool {
+		now := h.Peek(name)
+		return len(now) > 0 && !bytes.Equal(now, s.of(f.fields))
+	}
+	length := int64(h.ContentLength())
+	if differs("Etag", f.etag) || differs("Last-Modified", f.modified) || length >= 0 && length != v.view.Size {
+		v.shelf.store.Delete(v.full)
 	}
 }
 
@@ -104,16 +124,13 @@ func (v *visit) coversError() bool {
 // decline passes an answer on that is not kept.
 func (v *visit) decline(x *pipeline.Exchange, why reason, o outcome) {
 	waited := v.settle(o)
-	if why != reasonFault {
-		v.result, v.why = resultBypass, why
-		switch {
-		case o == outcomePass && waited:
-			v.pass() // so that others need not wait in vain
-		case o == outcomePass && v.found:
-			v.shelf.store.Delete(v.full) // what is kept is out of date
-		}
+	switch {
+	case o == outcomePass && waited:
+		v.pass() // so that others need not wait in vain
+	case o == outcomePass && v.found:
+		v.shelf.store.Delete(v.full) // what is kept is out of date
 	}
-	v.shelf.meters.count(x, v.result, v.why)
+	v.shelf.meters.count(x, v.result, why)
 	v.stageStatus(x)
 }
 
@@ -367,14 +384,13 @@ func (v *visit) hand(x *pipeline.Exchange, h *head, behind bool) {
 		return
 	}
 	if v.conditional() && v.result != resultBypass || h.flags&flagCompress != 0 && v.hasAccept {
-		if v.find(x) == useAnswer {
-			if v.result == resultHit {
-				v.result = resultMiss
-			}
+		result, forward := v.result, v.forward
+		use := v.find(x)
+		v.result, v.forward = result, forward
+		if use == useAnswer {
 			v.serve(x)
 			return
 		}
-		v.result = resultMiss
 	}
 	v.shelf.meters.count(x, v.result, reasonNone)
 	v.stageStatus(x)
@@ -398,7 +414,10 @@ func (v *visit) keepStream(x *pipeline.Exchange, h *head, p *cache.Put, behind b
 	st := newStream(s, w, max(size, -1))
 	st.head = *h
 	st.head.fields = bytes.Clone(h.fields)
-	st.key, st.full, st.vary = bytes.Clone(v.key), bytes.Clone(v.full), bytes.Clone(v.answer.vary)
+	st.full = bytes.Clone(v.full)
+	if v.directed {
+		st.vary = bytes.Clone(v.answer.vary)
+	}
 	body := detached(resp)
 	f := v.flight
 	v.flight = nil
@@ -456,13 +475,18 @@ func detached(resp *fasthttp.Response) io.Reader {
 // answers with it (RFC 9111 section 4.3.4).
 func (v *visit) freshen(x *pipeline.Exchange, now int64, behind bool) {
 	resp := &x.Ctx.Response
+	if etag := resp.Header.Peek("Etag"); len(etag) > 0 && etag[0] == '"' && string(etag) != string(v.head.etag.of(v.head.fields)) {
+		v.askAgain(x, behind)
+		return
+	}
 	v.answer.read(resp)
 	v.answer.merge(v.head.fields)
 	v.answer.examine(v.instance, int(v.head.status), now)
 	var h head
 	v.answer.length = v.head.length
 	if why := v.plan(x, &h, now); why != reasonNone {
-		h = v.head // it says now that it is not kept: for this request it still stands
+		h = v.head // it is kept no more: for this request it stands, with what is new
+		v.finish(&h, now)
 		v.shelf.store.Delete(v.full)
 		v.settle(outcomePass)
 	} else {
@@ -540,6 +564,25 @@ func (v *visit) relabel(x *pipeline.Exchange) {
 	}
 	d := digest(v.full)
 	s.PurgeSoon(&pipeline.Purge{Entry: hex.EncodeToString(d[:])})
+}
+
+// askAgain asks for the whole answer: what the service has let stand is another one than
+// what is kept (RFC 9111 section 4.3.4). The one place where a hook sends a request again.
+func (v *visit) askAgain(x *pipeline.Exchange, behind bool) {
+	v.shelf.store.Delete(v.full)
+	v.leave()
+	v.refreshing = false
+	pipeline.ClearResponse(&x.Ctx.Response)
+	x.Source = pipeline.SourceNone
+	h := &x.Ctx.Request.Header
+	if behind {
+		unconditional(h)
+	} else {
+		v.withhold(x)
+	}
+	x.Forward()
+	v.putBack(x)
+	v.take(x, behind)
 }
 
 // invalidate makes what is kept of a resource go when a request has changed it (RFC 9111

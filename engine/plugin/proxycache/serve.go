@@ -39,7 +39,7 @@ func (v *visit) serve(x *pipeline.Exchange) pipeline.Verdict {
 			size = h.length // kept of a HEAD
 		}
 		return x.AnswerStoredHead(int(h.status), h.fields, int(size))
-	case h.flags&flagCompress != 0 && v.compress:
+	case h.flags&flagCompress != 0 && v.compress && !(v.directives && v.demands.NoTransform):
 		return v.serveEncoded(x, size)
 	}
 	return v.give(x, int(h.status), h.fields, part{0, size})
@@ -189,7 +189,7 @@ func (v *visit) status(x *pipeline.Exchange) *rules.Status {
 
 // answers304 reports whether the client has what h describes already.
 func (v *visit) answers304(h *head) bool {
-	if h.status != fasthttp.StatusOK || v.ranges != nil && v.ifRange != nil {
+	if h.status != fasthttp.StatusOK {
 		return false
 	}
 	c := rules.Conditions{IfNoneMatch: v.noneMatch, HasIfNoneMatch: v.hasNoneMatch, IfModifiedSince: v.since, Now: v.begun}
@@ -270,6 +270,10 @@ func (v *visit) readAlong(x *pipeline.Exchange, st *stream) bool {
 	if string(st.full) != string(v.full) {
 		return false
 	}
+	body := st.newReader(x, false)
+	if body == nil {
+		return false // it is over: look in the store
+	}
 	v.leave()
 	v.head = st.head
 	v.result = resultHit
@@ -282,9 +286,10 @@ func (v *visit) readAlong(x *pipeline.Exchange, st *stream) bool {
 	v.shelf.meters.count(x, resultHit, reasonNone)
 	v.shelf.meters.given(x, age, max(st.size, 0))
 	if v.conditional() && v.answers304(&v.head) {
+		_ = body.Close() // never fails
 		v.answer304(x, &v.head)
 		return true
 	}
-	x.AnswerStoredStream(int(v.head.status), st.head.fields, st.newReader(x, false), int(st.size))
+	x.AnswerStoredStream(int(v.head.status), st.head.fields, body, int(st.size))
 	return true
 }

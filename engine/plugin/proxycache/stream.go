@@ -17,12 +17,12 @@ type stream struct {
 	w     *cache.Writer
 	head  head   // its fields are the stream's own
 	size  int64  // announced, -1 for unknown
-	key   []byte // of the URI
 	full  []byte // of the answer
 	vary  []byte // what the two differ by
 
 	mu   sync.Mutex
 	more sync.Cond // of mu: bytes have come, or the end
+	refs int       // the pump and the readers
 	over bool
 	err  error
 	// What the pump could not keep: the bytes it had read, and where the rest is. Whoever
@@ -33,7 +33,8 @@ type stream struct {
 }
 
 func newStream(s *shelf, w *cache.Writer, size int64) *stream {
-	st := &stream{shelf: s, w: w, size: size}
+	w.Hold()
+	st := &stream{shelf: s, w: w, size: size, refs: 1}
 	st.more.L = &st.mu
 	return st
 }
@@ -45,6 +46,7 @@ var pumpBuffers = sync.Pool{New: func() any { b := make([]byte, 32<<10); return 
 
 // pump reads body to its end and reports whether the answer is kept. It runs once.
 func (st *stream) pump(body io.Reader) (kept bool) {
+	defer st.release()
 	bp := pumpBuffers.Get().(*[]byte)
 	defer pumpBuffers.Put(bp)
 	for {
@@ -118,7 +120,11 @@ func (st *stream) read(p []byte, off int64) (n int, err error) {
 	if n = st.w.ReadAt(p, off); n > 0 {
 		return n, nil
 	}
-	if err == nil {
+	switch {
+	case err != nil:
+	case st.size >= 0 && off < st.size:
+		err = io.ErrUnexpectedEOF
+	default:
 		err = io.EOF
 	}
 	return 0, err
@@ -141,10 +147,27 @@ type reader struct {
 	closed bool
 }
 
-// newReader returns a reader of st for x. Close gives it up.
+// newReader returns a reader of st for x, nil if the stream is over and given up. Close
+// gives it up.
 func (st *stream) newReader(x *pipeline.Exchange, leads bool) *reader {
-	st.w.Hold()
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.refs == 0 {
+		return nil
+	}
+	st.refs++
 	return &reader{st: st, x: x, leads: leads}
+}
+
+// release gives up a part in the stream; with the last its memory goes.
+func (st *stream) release() {
+	st.mu.Lock()
+	st.refs--
+	last := st.refs == 0
+	st.mu.Unlock()
+	if last {
+		st.w.Release()
+	}
 }
 
 // Read implements io.Reader.
@@ -194,7 +217,7 @@ func (r *reader) Close() error {
 			closeReader(rest)
 		}
 	}
-	r.st.w.Release()
+	r.st.release()
 	r.x = nil
 	return nil
 }

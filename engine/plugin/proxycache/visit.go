@@ -40,7 +40,8 @@ type visit struct {
 
 	answer answer
 	out    []byte // fields made for this answer
-	text   []byte // of one header
+	text   []byte // of one header of the answer
+	lists  []byte // request headers of several lines, joined
 	held   []byte // of request headers, put back when the service has been asked
 	body   body
 }
@@ -61,7 +62,7 @@ func (v *visit) Close() error {
 		return nil
 	}
 	*v = visit{
-		key: v.key[:0], full: v.full[:0], view: v.view, spare: v.spare, answer: v.answer.emptied(), out: v.out[:0], text: v.text[:0], held: v.held[:0], body: v.body,
+		key: v.key[:0], full: v.full[:0], view: v.view, spare: v.spare, answer: v.answer.emptied(), out: v.out[:0], text: v.text[:0], lists: v.lists[:0], held: v.held[:0], body: v.body,
 	}
 	visits.Put(v)
 	return nil
@@ -176,7 +177,7 @@ func (v *visit) withhold(x *pipeline.Exchange) {
 	}
 	for rest := v.held; len(rest) > 0; {
 		h.Del(withheld[rest[0]])
-		_, rest, _ = bytes.Cut(rest, []byte{0})
+		_, rest, _ = bytes.Cut(rest[1:], []byte{0}) // a name's number may be 0
 	}
 }
 

@@ -116,6 +116,7 @@ func isFieldList(b []byte) bool {
 // request without directives: use Reset. May be copied.
 type Demands struct {
 	NoCache, NoStore, OnlyIfCached           bool
+	NoTransform                              bool
 	AnyStale                                 bool // max-stale without a number
 	MaxAge, MaxStale, MinFresh, StaleIfError int64
 }
@@ -146,6 +147,8 @@ func (m *Demands) add(x *directive) {
 		m.NoStore = true
 	case x.is("only-if-cached"):
 		m.OnlyIfCached = true
+	case x.is("no-transform"):
+		m.NoTransform = true
 	case x.is("max-age"):
 		firstAge(&m.MaxAge, x)
 	case x.is("min-fresh"):
