@@ -80,7 +80,7 @@ func credentials(g *pipelinetest.Gateway) []string {
 // TestPipelineAllocs sends requests through a whole gateway over real sockets:
 // no allocation a request, from the client's bytes to the client's bytes.
 func TestPipelineAllocs(t *testing.T) {
-	for name, document := range map[string]string{"plain": plainDocument, "full": fullDocument(100, 10)} {
+	for name, document := range map[string]string{"plain": plainDocument, "full": fullDocument(100, 10), "cached": cachedDocument} {
 		t.Run(name, func(t *testing.T) {
 			w := newWire(t, document)
 			for range 2000 {

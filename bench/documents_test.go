@@ -14,6 +14,21 @@ services:
   - {name: r, paths: [/], strip_path: false}
 `
 
+// cachedDocument is a route whose answers are kept, and counted.
+const cachedDocument = `
+_format_version: "3.0"
+plugins:
+- name: proxy-cache
+  config: {strategy: memory, cache_ttl: 3600, content_type: ["text/plain"]}
+- name: prometheus
+  config: {status_code_metrics: true, latency_metrics: true, bandwidth_metrics: true}
+services:
+- name: s
+  url: http://s:80
+  routes:
+  - {name: r, paths: [/], strip_path: false}
+`
+
 // fullDocument is the document of the headline benchmark at a smaller size:
 // routes, consumers with a key each, and the policies of every day.
 func fullDocument(routes, consumers int) string {

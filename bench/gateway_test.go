@@ -118,7 +118,7 @@ func (w *wire) roundTrip(tb testing.TB) {
 // BenchmarkGateway is a request through everything, on loopback: system calls
 // and wake-ups of client and service included. Compare within one run only.
 func BenchmarkGateway(b *testing.B) {
-	for _, c := range []struct{ name, document string }{{"plain", plainDocument}, {"full", fullDocument(10000, 1000)}} {
+	for _, c := range []struct{ name, document string }{{"plain", plainDocument}, {"full", fullDocument(10000, 1000)}, {"cached", cachedDocument}} {
 		b.Run(c.name, func(b *testing.B) {
 			w := newWire(b, c.document)
 			for range 100 {
