@@ -5,6 +5,7 @@ package cache
 import (
 	"fmt"
 	"os"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,8 +16,11 @@ type arena struct {
 	size   int // of a segment
 	file   *os.File
 	dataAt int64 // in the file, of segment 0
+	count  int   // segments
+
+	mu     sync.Mutex
 	blocks [][]byte
-	count  int // segments
+	torn   bool // memory was given back: no large pages any more
 }
 
 // grow maps n segments more and returns their memory.
@@ -28,6 +32,11 @@ func (a *arena) grow(n int) ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("cache: map %d bytes: %w", size, err)
 		}
+		a.mu.Lock()
+		if !a.torn {
+			largePages(b, true)
+		}
+		a.mu.Unlock()
 		a.keep(b, n)
 		return b, nil
 	}
@@ -50,6 +59,8 @@ func (a *arena) grow(n int) ([]byte, error) {
 }
 
 func (a *arena) keep(b []byte, n int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.blocks = append(a.blocks, b)
 	a.count += n
 }
@@ -62,11 +73,25 @@ func (a *arena) claim(g *segment) bool {
 
 // giveBack tells the system that what is in a segment is not needed any more.
 func (a *arena) giveBack(g *segment) {
+	a.tear()
 	if a.file != nil {
 		punch(a.file, a.dataAt+int64(g.number)*int64(a.size), int64(a.size))
 	}
 	// An error leaves the memory in use, which is no worse than before.
 	_ = unix.Madvise(g.mem, unix.MADV_DONTNEED)
+}
+
+// tear ends the use of large pages: the system would fill the holes in them again.
+func (a *arena) tear() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.torn || a.file != nil {
+		return
+	}
+	a.torn = true
+	for _, b := range a.blocks {
+		largePages(b, false)
+	}
 }
 
 // close unmaps everything. Nothing may point into the arena any more.

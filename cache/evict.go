@@ -155,8 +155,7 @@ func (sh *shard) alive(g *segment, r record, now int64) bool {
 		}
 		return false
 	}
-	_, ok := sh.settle(g, r)
-	return ok
+	return sh.settle(g, r)
 }
 
 // mustStay reports whether an entry is being read and there is no more room for

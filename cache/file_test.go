@@ -100,6 +100,10 @@ func TestFileRestart(t *testing.T) {
 		if err := s.Close(20); err != nil {
 			t.Fatal(err)
 		}
+		s.Purge(Rule{}) // changes nothing any more, and touches no memory that is gone
+		s.Sweep(1 << 40)
+		s.Resize(1 << 20)
+		s.Stats()
 	}
 }
 

@@ -196,7 +196,7 @@ func (m *model) check(key string, v *View) {
 		m.t.Fatalf("%s: head %d want %d, size %d want %d, soft %v want %v", key,
 			len(v.Head), len(e.head), v.Size, len(e.body), v.Soft, e.soft)
 	}
-	if (v.Body != nil) != (len(e.body)+len(e.head) <= WholeMax) && len(e.body) > 0 {
+	if (v.Body != nil) != (len(e.body)+len(e.head) <= WholeMax) {
 		m.t.Fatalf("%s: body whole: %v, size %d", key, v.Body != nil, v.Size)
 	}
 	if v.Body != nil && !bytes.Equal(v.Body, e.body) {

@@ -72,6 +72,8 @@ type rules struct {
 	labels       []labelRule
 	used         int
 	conjunctions []conjunction
+
+	kept *file // where they are written down; nil if nowhere, or the store is closed
 }
 
 // marks are the sequence numbers of the last hard and the last soft purge.
@@ -283,7 +285,7 @@ func (s *Store) tryPurge(r Rule, w *watch) bool {
 	x := &s.rules
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.full(r) || s.file != nil && !s.file.log(x.seq+1, r) {
+	if x.full(r) || x.kept != nil && !x.kept.log(x.seq+1, r) {
 		return false
 	}
 	x.add(r)
@@ -297,15 +299,15 @@ func (s *Store) tryPurge(r Rule, w *watch) bool {
 
 // settle checks an entry against the rules since it was last checked, and kills or
 // marks it. It reports whether the entry lives. Any lock is held.
-func (sh *shard) settle(g *segment, r record) (state, bool) {
+func (sh *shard) settle(g *segment, r record) bool {
 	s := sh.store
 	for {
 		w := r.state()
 		if w == 0 {
-			return 0, false
+			return false
 		}
 		if w.seq() >= s.seq.Load() {
-			return w, true
+			return true
 		}
 		s.rules.mu.RLock()
 		v := s.rules.judgeRecord(r, w.seq())
@@ -315,14 +317,13 @@ func (sh *shard) settle(g *segment, r record) (state, bool) {
 				sh.counts.purged.Add(1)
 				s.sweeper.witness(r, w.seq())
 			}
-			return 0, false
+			return false
 		}
-		next := makeState(v.seq, w.soft() || v.soft)
-		if r.swapState(w, next) {
+		if r.swapState(w, makeState(v.seq, w.soft() || v.soft)) {
 			if v.soft {
 				s.sweeper.witness(r, w.seq())
 			}
-			return next, true
+			return true
 		}
 	}
 }

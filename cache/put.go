@@ -37,7 +37,7 @@ func (s *Store) Set(p *Put, body []byte, now int64) error {
 }
 
 func (s *Store) setLarge(p *Put, body []byte, now int64) error {
-	w, err := s.create(p, int64(len(body)), now)
+	w, err := s.Create(p, int64(len(body)), now)
 	if err != nil {
 		return err
 	}
@@ -218,7 +218,7 @@ func (s *Store) Delete(key []byte) bool {
 		return false
 	}
 	g, r := sh.segmentOf(sh.index.slots[at]), sh.at(sh.index.slots[at])
-	_, live := sh.settle(g, r)
+	live := sh.settle(g, r)
 	sh.drop(at)
 	if g.live.Load() == 0 {
 		sh.tidy(g)

@@ -16,6 +16,7 @@ func (s *Store) recover(now int64) error {
 		s.file.rewrite(&s.rules)
 		s.empty()
 	}
+	s.rules.kept = s.file
 	s.file.use()
 	s.seq.Store(s.rules.seq)
 	for i := range s.shards {

@@ -212,15 +212,9 @@ func (sh *shard) runContent(r record) int64 {
 }
 
 // killAny is kill in whatever state the entry is.
-func (sh *shard) killAny(g *segment, r record) bool {
-	for {
-		w := r.state()
-		if w == 0 {
-			return false
-		}
-		if sh.kill(g, r, w) {
-			return true
-		}
+func (sh *shard) killAny(g *segment, r record) {
+	for w := r.state(); w != 0 && !sh.kill(g, r, w); {
+		w = r.state()
 	}
 }
 

@@ -167,10 +167,11 @@ func (s *Store) locate(key []byte) (sh *shard, tag uint32) {
 }
 
 // extend maps segments until the shards have as many as they may use, row by row:
-// segment n of the arena belongs to shard n modulo their number, in a file as well. The caller
-// holds resizing or is alone.
+// segment n of the arena belongs to shard n modulo their number, in a file as well. A
+// shard's locations end at 32 GiB. The caller holds resizing or is alone.
 func (s *Store) extend(size int64) error {
-	rows := int(size/int64(len(s.shards))/int64(s.segmentSize)) - len(s.shards[0].segs)
+	each := min(size/int64(len(s.shards))/int64(s.segmentSize), 1<<(32-s.unitBits))
+	rows := int(each) - len(s.shards[0].segs)
 	if rows <= 0 {
 		return nil
 	}
@@ -226,6 +227,9 @@ func (s *Store) Close(now int64) error {
 		sh.index = newIndex()
 		sh.mu.Unlock()
 	}
+	s.rules.mu.Lock()
+	s.rules.kept = nil
+	s.rules.mu.Unlock()
 	var err error
 	if s.file != nil {
 		err = s.finish(now)

@@ -86,8 +86,8 @@ func (s *Store) dropRules(floor uint64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.forget(floor)
-	if s.file != nil {
-		s.file.rewrite(x)
+	if x.kept != nil {
+		x.kept.rewrite(x)
 	}
 }
 
@@ -234,7 +234,10 @@ func (s *Store) Each(label uint32, f func(key, head []byte, size, expires int64)
 	}
 }
 
-func (s *Store) eachSegment(sh *shard, at int, label uint32, f func(key, head []byte, size, expires int64) bool) (more, ok bool) {
+// visitor is what Each calls.
+type visitor = func(key, head []byte, size, expires int64) bool
+
+func (s *Store) eachSegment(sh *shard, at int, label uint32, f visitor) (more, ok bool) {
 	sh.mu.RLock()
 	defer sh.mu.RUnlock()
 	if at >= len(sh.segs) || sh.closed {
@@ -249,7 +252,7 @@ func (s *Store) eachSegment(sh *shard, at int, label uint32, f func(key, head []
 		if !ok || label != 0 && !r.hasLabel(label) {
 			return
 		}
-		if _, live := sh.settle(g, r); live {
+		if live := sh.settle(g, r); live {
 			ok = f(r.key(), r.payload()[:r.shape().head()], sh.bodySize(r), r.expires())
 		}
 	})

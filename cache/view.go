@@ -10,7 +10,7 @@ import (
 // be copied while it is open.
 type View struct {
 	Head    []byte // valid until Close
-	Body    []byte // the whole body if head and body are no more than WholeMax, else nil: use ReadAt; valid until Close
+	Body    []byte // all of it up to WholeMax with the head, else nil: use ReadAt; valid until Close
 	Size    int64  // of the body
 	Soft    bool   // purged softly: stale, whatever the head says
 	Expires int64  // milliseconds since 1970, math.MaxInt64: never
@@ -114,8 +114,11 @@ func (v *View) gather(head []byte, run *segment, tail []byte) {
 func (v *View) split(head int, size int64) {
 	v.Head, v.tail, v.Size = v.buf[:head:head], v.buf[head:], size
 	v.Body = v.tail
-	if len(v.buf) > WholeMax {
+	switch {
+	case len(v.buf) > WholeMax:
 		v.Body = nil
+	case v.Body == nil:
+		v.Body = []byte{} // an empty one in a view that has no buffer yet
 	}
 	v.run, v.runSize = nil, 0
 }

@@ -19,6 +19,7 @@ type Writer struct {
 	put   Put // copies
 	tag   uint32
 	size  int64 // announced, -1 if unknown
+	begun int64 // what has expired by then makes room
 
 	mu      sync.Mutex // for what follows; readers see what is below it whole
 	holds   int
@@ -41,9 +42,7 @@ const writerBuf = 32 << 10
 
 // Create begins an entry whose body comes in pieces, size bytes in all, or -1 if that
 // is not known. Nothing of p is kept. Errors are those of Set.
-func (s *Store) Create(p *Put, size, now int64) (*Writer, error) { return s.create(p, size, now) }
-
-func (s *Store) create(p *Put, size, now int64) (*Writer, error) {
+func (s *Store) Create(p *Put, size, now int64) (*Writer, error) {
 	sh, tag := s.locate(p.Key)
 	if !s.fits(p, max(size, 0)) {
 		sh.counts.tooLarge.Add(1)
@@ -53,7 +52,7 @@ func (s *Store) create(p *Put, size, now int64) (*Writer, error) {
 		sh.counts.bornPurged.Add(1)
 		return nil, ErrPurged
 	}
-	w := &Writer{store: s, sh: sh, tag: tag, size: max(size, -1), holds: 1}
+	w := &Writer{store: s, sh: sh, tag: tag, size: max(size, -1), begun: now, holds: 1}
 	w.put = Put{
 		Key:     bytes.Clone(p.Key),
 		Head:    bytes.Clone(p.Head),
@@ -123,8 +122,7 @@ func (w *Writer) reserve(size int64) error {
 		return ErrFull
 	}
 	for range need {
-		// Expired entries are found by their own segment's eviction.
-		g, err := w.sh.obtain(0)
+		g, err := w.sh.obtain(w.begun)
 		if err != nil {
 			w.sh.counts.full.Add(1)
 			return err
