@@ -80,7 +80,7 @@
 // key, route and service; DELETE /proxy-cache does as in Kong. Gateways that share a Redis
 // follow within a tenth of a second. An answer that was asked for before a purge is not
 // kept after it. Surrogate keys are those of the answer's Surrogate-Key (separated by
-// spaces) and Cache-Tag (by commas), at most 19.
+// spaces) and Cache-Tag (by commas), at most 18.
 //
 // # Compression
 //

@@ -113,7 +113,7 @@ var explanations = [reasons]string{
 	reasonNotUnderstood:  "it says must-understand with a status that is not understood here",
 	reasonTooLarge:       "it is larger than memory.max_object_size",
 	reasonHeader:         "its header has more than 48 KiB",
-	reasonSurrogateKeys:  "it has more than 19 surrogate keys, and could not be purged by all of them",
+	reasonSurrogateKeys:  "it has more than 18 surrogate keys, and could not be purged by all of them",
 	reasonEventStream:    "it is an event stream, which has no end",
 	reasonTrailer:        "it has trailers",
 	reasonBody:           "the request has a body that is streamed",

@@ -148,12 +148,13 @@ const (
 	labelService = 's'
 	labelPlugin  = 'i'
 	labelEntry   = 'e' // a digest
+	labelURI     = 'u' // scheme, host and path, whatever the query
 )
 
 // Bounds of labels, of 32 that an entry may have.
 const (
 	depthMax = 8  // paths above; what lies deeper is purged with the last of them
-	keysMax  = 19 // surrogate keys; an answer with more is not kept
+	keysMax  = 18 // surrogate keys; an answer with more is not kept
 )
 
 func label(kind byte, text []byte) uint32 {
@@ -171,6 +172,16 @@ func pathLabel(kind byte, service string, path []byte) uint32 {
 	_, _ = d.WriteString(service)
 	_, _ = d.Write(path)
 	return uint32(d.Sum64()) //nolint:gosec // G115: a part of the hash
+}
+
+// uriLabel is the label of a path at the scheme and host of x's request.
+func uriLabel(x *pipeline.Exchange, path []byte) uint32 {
+	scheme := "http"
+	if x.Secure {
+		scheme = "https"
+	}
+	var host [256]byte
+	return pathLabel(labelURI, scheme, append(appendLower(host[:0], x.Ctx.Request.Header.Host()), path...))
 }
 
 // appendPathLabels appends the labels of an answer at path.

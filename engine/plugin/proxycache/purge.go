@@ -15,9 +15,7 @@ func (s *shelf) Purge(p *pipeline.Purge) int {
 	if !ok {
 		return 0
 	}
-	for _, t := range s.behindIt() {
-		t.publish(r)
-	}
+	s.tell(r)
 	return s.store.PurgeNow(r, s.now())
 }
 
@@ -29,6 +27,19 @@ func (s *shelf) PurgeSoon(p *pipeline.Purge) {
 	}
 	s.store.Purge(r)
 	s.unswept.Store(true)
+	s.tell(r)
+}
+
+// drop takes back what has a label, as PurgeSoon does.
+func (s *shelf) drop(l uint32) {
+	r := cache.Rule{Groups: [][]uint32{{l}}}
+	s.store.Purge(r)
+	s.unswept.Store(true)
+	s.tell(r)
+}
+
+// tell has the other gateways do the same.
+func (s *shelf) tell(r cache.Rule) {
 	for _, t := range s.behindIt() {
 		t.publish(r)
 	}

@@ -307,7 +307,7 @@ func (v *visit) put(x *pipeline.Exchange, h *head) cache.Put {
 	}
 	path := v.out[:0]
 	path = v.appendPath(path, x.Path)
-	labels = appendPathLabels(labels, service, path)
+	labels = append(appendPathLabels(labels, service, path), uriLabel(x, path))
 	v.answer.labels = labels
 	v.out = h.append(path[:0])
 	return cache.Put{Key: v.full, Head: v.out, Labels: labels, Expires: h.stored + v.life(h), Born: v.born}
@@ -591,38 +591,34 @@ func (v *visit) invalidate(x *pipeline.Exchange) {
 	if x.Source != pipeline.SourceService || !rules.Invalidates(x.Method(), x.Ctx.Response.StatusCode()) {
 		return
 	}
-	service := ""
-	if x.Service != nil {
-		service = x.Service.ID
-	}
-	v.shelf.PurgeSoon(&pipeline.Purge{Path: string(x.Path), Exact: true, Service: service})
+	v.shelf.drop(uriLabel(x, v.appendPath(nil, x.Path)))
 	for _, name := range [...]string{"Location", "Content-Location"} {
-		if path := sameHostPath(x.Ctx.Response.Header.Peek(name), x.Ctx.Request.Header.Host()); path != "" {
-			v.shelf.PurgeSoon(&pipeline.Purge{Path: path, Exact: true, Service: service})
+		if path := sameOriginPath(x, x.Ctx.Response.Header.Peek(name)); path != nil {
+			v.shelf.drop(uriLabel(x, v.appendPath(nil, path)))
 		}
 	}
 }
 
-// sameHostPath is the path of a reference, "" for one of another host.
-func sameHostPath(reference, host []byte) string {
-	if i := bytes.Index(reference, []byte("://")); i >= 0 {
-		reference = reference[i+3:]
-		end := bytes.IndexAny(reference, "/?#")
+// sameOriginPath is the path that a reference in the answer to x names, nil for one of
+// another scheme or host.
+func sameOriginPath(x *pipeline.Exchange, reference []byte) []byte {
+	if scheme, rest, absolute := bytes.Cut(reference, []byte("://")); absolute {
+		end := bytes.IndexAny(rest, "/?#")
 		if end < 0 {
-			end = len(reference)
+			end = len(rest)
 		}
-		if !bytes.EqualFold(reference[:end], host) {
-			return ""
+		if bytes.EqualFold(scheme, []byte("https")) != x.Secure || !bytes.EqualFold(rest[:end], x.Ctx.Request.Header.Host()) {
+			return nil
 		}
-		reference = reference[end:]
+		reference = rest[end:]
 	}
 	if len(reference) == 0 || reference[0] != '/' || bytes.HasPrefix(reference, []byte("//")) {
-		return ""
+		return nil
 	}
 	if end := bytes.IndexAny(reference, "?#"); end >= 0 {
 		reference = reference[:end]
 	}
-	return string(reference)
+	return reference
 }
 
 func millis(n int64) time.Duration { return time.Duration(n) * time.Millisecond }

@@ -45,8 +45,10 @@ type tier struct {
 	shelf  *shelf
 	space  string
 
-	queue  chan *share
-	queued atomic.Int64 // bytes
+	queue    chan *share
+	queued   atomic.Int64 // bytes
+	kick     chan struct{}
+	flushing sync.Mutex
 
 	mu      sync.Mutex
 	epoch   string     // of the rules; empty until they have been read
@@ -106,11 +108,12 @@ const (
 )
 
 func newTier(client sharer, s *shelf) *tier {
-	t := &tier{client: client, shelf: s, space: fmt.Sprintf("%d:%s", headFormat, s.name), queue: make(chan *share, queueMax), quit: make(chan struct{})}
+	t := &tier{client: client, shelf: s, space: fmt.Sprintf("%d:%s", headFormat, s.name), queue: make(chan *share, queueMax), kick: make(chan struct{}, 1), quit: make(chan struct{})}
 	s.connect(t)
 	for range writers {
 		t.work.Go(t.write)
 	}
+	t.work.Go(t.announce)
 	t.stop = client.Every(pollEvery, t.poll)
 	return t
 }
@@ -165,7 +168,7 @@ func (t *tier) nameOf(digest []byte) string {
 	return "sluice:cache:" + t.space + ":" + hex.EncodeToString(digest)
 }
 
-// publish tells the other gateways of a purge, now or when Redis is there.
+// publish puts a purge among those that Redis is to have. It waits for nothing.
 func (t *tier) publish(r cache.Rule) {
 	text, err := json.Marshal(r)
 	if err != nil {
@@ -177,13 +180,31 @@ func (t *tier) publish(r cache.Rule) {
 		t.pending = []string{"{}"} // everything
 	}
 	t.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), lookMax)
-	defer cancel()
-	_ = t.flush(ctx) // else the next poll does
+	select {
+	case t.kick <- struct{}{}:
+	default:
+	}
+}
+
+// announce gives Redis purges as they come, until the tier is closed. What it cannot, the
+// next poll does.
+func (t *tier) announce() {
+	for {
+		select {
+		case <-t.quit:
+			return
+		case <-t.kick:
+			ctx, cancel := context.WithTimeout(context.Background(), lookMax)
+			_ = t.flush(ctx)
+			cancel()
+		}
+	}
 }
 
 // flush gives Redis the purges that wait, in their order.
 func (t *tier) flush(ctx context.Context) error {
+	t.flushing.Lock()
+	defer t.flushing.Unlock()
 	for {
 		t.mu.Lock()
 		if len(t.pending) == 0 {
@@ -196,7 +217,7 @@ func (t *tier) flush(ctx context.Context) error {
 			return err
 		}
 		t.mu.Lock()
-		if len(t.pending) > 0 && t.pending[0] == text { // two at once publish one twice: harmless
+		if t.pending[0] == text { // else they have become everything meanwhile
 			t.pending = t.pending[1:]
 		}
 		t.mu.Unlock()
