@@ -1,6 +1,9 @@
 package pipeline
 
-import "sync"
+import (
+	"io"
+	"sync"
+)
 
 // Purge says which kept answers are to be taken back: those that meet every condition
 // set. The zero value means all.
@@ -65,6 +68,9 @@ func (e *Env) Purger() func(p *Purge) {
 		}
 	}
 }
+
+// Expose writes the metrics of the values that snapshots hold; for tests.
+func (e *Env) Expose(w io.Writer) { e.holder.keeper.Expose(w) }
 
 // KeptAnswer is one answer of a Purger, as an operator sees it. It belongs to the caller.
 type KeptAnswer struct {

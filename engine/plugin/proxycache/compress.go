@@ -59,34 +59,34 @@ func (v *visit) serveEncoded(x *pipeline.Exchange, size int64) pipeline.Verdict 
 	key := append(append(v.full, 0, 0), coding.String()...)
 	v.full = key[:len(key)-2-len(coding.String())]
 	stored, status := h.stored, int(h.status)
-	if v.encoded(key, stored) {
+	switch found, worth := v.encoded(key, stored); {
+	case worth:
 		return v.give(x, status, v.head.fields, part{0, v.view.Size})
+	case !found:
+		if fields, body := v.encode(x, key, coding); body != nil {
+			return x.AnswerStored(status, fields, body)
+		}
 	}
-	fields, body := v.encode(x, key, coding)
-	if body == nil {
-		return v.give(x, status, h.fields, part{0, size})
-	}
-	return x.AnswerStored(status, fields, body)
+	return v.give(x, status, h.fields, part{0, size})
 }
 
-// encoded looks for the encoding of the answer that was stored at a time. What was found
-// before stays found where there is none.
-func (v *visit) encoded(key []byte, stored int64) bool {
+// encoded looks for the encoding of the answer that was stored at a time, and makes it
+// what is found. worth is false where it would be no smaller.
+func (v *visit) encoded(key []byte, stored int64) (found, worth bool) {
 	var other cache.View
 	other, v.spare = v.spare, cache.View{}
 	defer func() { v.spare = other }()
 	if !v.shelf.store.Get(key, v.begun, &other) {
-		return false
+		return false, false
 	}
 	var h head
-	if !h.read(other.Head) || h.kind != kindEncoded || h.stored != stored {
-		other.Close()
-		return false
+	found = h.read(other.Head) && h.kind == kindEncoded && h.stored == stored
+	if worth = found && h.flags&flagCompress != 0; worth {
+		other, v.view = v.view, other
+		v.head = h
 	}
-	other, v.view = v.view, other
 	other.Close()
-	v.head = h
-	return true
+	return found, worth
 }
 
 // encode makes an encoding of the answer found, and keeps it as long as that. body is nil
@@ -108,15 +108,15 @@ func (v *visit) encode(x *pipeline.Exchange, key []byte, coding rules.Codings) (
 		body = fasthttp.AppendGzipBytesLevel(nil, whole, fasthttp.CompressDefaultCompression)
 	}
 	v.shelf.meters.encoded.Add(uint32(x.ConnID), 1) //nolint:gosec // G115: any number is a shard
-	if len(body) >= len(whole) {
-		return nil, nil
-	}
 	h := v.head
 	h.kind = kindEncoded
+	if len(body) >= len(whole) {
+		h.flags &^= flagCompress // noted, not to be tried again
+		body = nil
+	}
 	h.fields = encodedFields(nil, h.fields, coding)
 	h.etag, h.modified = span{}, span{}
-	v.answer.labels = v.answer.labels[:0]
-	v.answer.tag(v.instance, v.head.fields)
+	v.answer.labels = v.answer.labels[:0] // it goes with the answer: without that it is not looked for
 	kept := v.full
 	v.full = key
 	p := v.put(x, &h)
@@ -157,20 +157,4 @@ func varyOnEncoding(fields []byte) []byte {
 		}
 	}
 	return append(fields, "Vary: Accept-Encoding\r\n"...)
-}
-
-// tag makes a.labels those of the surrogate keys in fields.
-func (a *answer) tag(i *instance, fields []byte) {
-	if !i.tags {
-		return
-	}
-	for rest := fields; len(rest) > 0; {
-		var name, value []byte
-		switch name, value, rest = pipeline.CutField(rest); string(name) {
-		case "Surrogate-Key":
-			a.addKeys(value, ' ')
-		case "Cache-Tag":
-			a.addKeys(value, ',')
-		}
-	}
 }

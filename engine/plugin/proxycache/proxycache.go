@@ -125,7 +125,7 @@ func (i *instance) request(x *pipeline.Exchange) pipeline.Verdict {
 		return v.bypass(x, reasonMethod)
 	}
 	v.wants.read(&x.Ctx.Request.Header, &v.lists)
-	v.begun = i.shelf.now()
+	v.begun = x.WallMillis()
 	if why := v.excluded(x); why != reasonNone {
 		return v.bypass(x, why)
 	}

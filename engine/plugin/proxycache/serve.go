@@ -145,7 +145,9 @@ func (v *visit) stageStatus(x *pipeline.Exchange) {
 		x.Stage("X-Cache-Key", text[:hex.Encode(text[:], v.digest()[:v.keyHexLen/2])])
 	}
 	if v.shows.CacheStatus && v.directed {
-		v.text = rules.AppendCacheStatus(v.text[:0], v.status(x))
+		var s rules.Status
+		v.status(x, &s)
+		v.text = rules.AppendCacheStatus(v.text[:0], &s)
 		x.StageMore("Cache-Status", v.text)
 	}
 }
@@ -165,9 +167,9 @@ func (v *visit) digest() *[32]byte {
 	return &v.head.digest
 }
 
-// status is what Cache-Status says (RFC 9211).
-func (v *visit) status(x *pipeline.Exchange) *rules.Status {
-	s := &rules.Status{Forward: v.forward, Collapsed: v.collapsed}
+// status makes s what Cache-Status says (RFC 9211).
+func (v *visit) status(x *pipeline.Exchange, s *rules.Status) {
+	s.Forward, s.Collapsed = v.forward, v.collapsed
 	switch v.result {
 	case resultHit, resultStale:
 		s.Hit = !v.collapsed
@@ -184,7 +186,6 @@ func (v *visit) status(x *pipeline.Exchange) *rules.Status {
 		s.ForwardStatus = x.UpstreamStatus
 		s.Stored = v.storing && v.why == reasonNone
 	}
-	return s
 }
 
 // answers304 reports whether the client has what h describes already.
