@@ -250,6 +250,13 @@ func (w *Writer) Written() int64 {
 	return w.written
 }
 
+// Purged reports whether a rule since the entry's Born is about it: what is being
+// written is then out of date for whoever asks from now on.
+func (w *Writer) Purged() bool {
+	v := w.store.rules.judge(w.put.Labels, w.put.Born)
+	return v.dead || v.soft
+}
+
 // ReadAt copies what is already written of the body from off on, and returns how much
 // that was: 0 if nothing is there yet. The caller has a hold; it may have been
 // committed or aborted meanwhile.

@@ -22,7 +22,7 @@ func fresh(c *caching, fields ...string) {
 }
 
 // RFC 9111 4.2.1: the first of s-maxage, max-age, Expires less Date, a guess.
-func TestFreshnessPrecedence(t *testing.T) {
+func TestCachingFreshnessPrecedence(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		old := ago(24 * time.Hour)
 		fresh(c, "Cache-Control", "s-maxage=60, max-age=0", "Expires", ago(time.Hour))
@@ -37,7 +37,7 @@ func TestFreshnessPrecedence(t *testing.T) {
 }
 
 // RFC 9111 5.3: a date that cannot be read lies in the past, above all 0.
-func TestExpiresInvalid(t *testing.T) {
+func TestCachingExpiresInvalid(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		for _, expires := range []string{"0", "-1", "soon", "Sun Nov", "Thu, 01 Jan 2099 00:00:00 CET"} {
 			outdated(c, "Expires", expires)
@@ -49,7 +49,7 @@ func TestExpiresInvalid(t *testing.T) {
 
 // RFC 9111 4.2.1, RFC 9110 5.6.7: what is compared with Expires is Date, in any of the
 // three forms of a date.
-func TestExpiresLessDate(t *testing.T) {
+func TestCachingExpiresLessDate(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		now := time.Now().UTC()
 		fresh(c, "Date", ago(10*time.Second), "Expires", in(50*time.Second))
@@ -62,7 +62,7 @@ func TestExpiresLessDate(t *testing.T) {
 
 // RFC 9111 4.2.1: of an age that is sent twice the first counts, and one that is no number
 // makes the answer stale. 1.2.2: one too large is large.
-func TestMaxAgeMalformed(t *testing.T) {
+func TestCachingMaxAgeMalformed(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		fresh(c, "Cache-Control", "max-age=60, max-age=0")
 		outdated(c, "Cache-Control", "max-age=0, max-age=60")
@@ -76,7 +76,7 @@ func TestMaxAgeMalformed(t *testing.T) {
 
 // RFC 9111 5.2: names match in any case, an argument is a token or in quotes, and what is
 // not known is ignored.
-func TestDirectiveForms(t *testing.T) {
+func TestCachingDirectiveForms(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		fresh(c, "Cache-Control", "MAX-Age=60")
 		fresh(c, "Cache-Control", `max-age="60"`)
@@ -88,7 +88,7 @@ func TestDirectiveForms(t *testing.T) {
 
 // RFC 9111 4.2.2: a tenth of the time since the last change, for statuses that allow a
 // guess and where nothing is said.
-func TestHeuristicFreshness(t *testing.T) {
+func TestCachingHeuristicFreshness(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		fresh(c, "Last-Modified", ago(10*time.Hour))
 		fresh(c, "Last-Modified", ago(10*time.Hour), "Age", "3000")
@@ -100,7 +100,7 @@ func TestHeuristicFreshness(t *testing.T) {
 }
 
 // RFC 9111 4.2.2: heuristic_ttl bounds the guess.
-func TestHeuristicBound(t *testing.T) {
+func TestCachingHeuristicBound(t *testing.T) {
 	c := openCaching(t, byRFC+", heuristic_ttl: 10")
 	fresh(c, "Last-Modified", ago(1000*time.Hour), "Age", "5")
 	outdated(c, "Last-Modified", ago(1000*time.Hour), "Age", "10")
@@ -110,7 +110,7 @@ func TestHeuristicBound(t *testing.T) {
 
 // RFC 9111 4.2.3: an answer was as old when it came as Age says, or as Date says if that
 // is more.
-func TestAgeCorrection(t *testing.T) {
+func TestCachingAgeCorrection(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		f := func(want int, fields ...string) {
 			t.Helper()
@@ -131,7 +131,7 @@ func TestAgeCorrection(t *testing.T) {
 }
 
 // RFC 9111 5.1: of several values the first counts, and none that is no number.
-func TestAgeMalformed(t *testing.T) {
+func TestCachingAgeMalformed(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		f := func(want int, ages ...string) {
 			t.Helper()
@@ -154,7 +154,7 @@ func TestAgeMalformed(t *testing.T) {
 
 // RFC 9111 4, 5.1: what is given without asking has an Age, in place of the one it came
 // with; what was just asked for has the origin's.
-func TestAgeOnHits(t *testing.T) {
+func TestCachingAgeOnHits(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		p := c.page(ok("Cache-Control", "max-age=3600", "Age", "100", "ETag", `"a"`))
 		field(c.t, p.want(1, "Miss").Header, "Age", "100")
@@ -171,7 +171,7 @@ func TestAgeOnHits(t *testing.T) {
 }
 
 // RFC 9110 6.6.1: Date stays the origin's; where it sent none it is when the answer came.
-func TestDateOnHits(t *testing.T) {
+func TestCachingDateOnHits(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		date := ago(30 * time.Second)
 		p := c.page(ok("Cache-Control", "max-age=60", "Date", date))
@@ -187,7 +187,7 @@ func TestDateOnHits(t *testing.T) {
 }
 
 // RFC 9111 4.2.4: what is stale is not given without asking, as long as the origin answers.
-func TestStaleNotServed(t *testing.T) {
+func TestCachingStaleNotServed(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		p := c.page(ok("Cache-Control", "max-age=10", "Age", "20", "ETag", `"a"`))
 		p.asksAgain()
@@ -197,7 +197,7 @@ func TestStaleNotServed(t *testing.T) {
 }
 
 // RFC 9111 4.2: an answer becomes stale with time.
-func TestFreshnessEnds(t *testing.T) {
+func TestCachingFreshnessEnds(t *testing.T) {
 	c := openCaching(t, byRFC)
 	p := c.page(ok("Cache-Control", "max-age=60", "Age", "59", "ETag", `"a"`))
 	p.want(1, "Miss")

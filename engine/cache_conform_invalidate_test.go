@@ -18,7 +18,7 @@ func (c *caching) changes(method string, status int, fields ...string) (kept boo
 }
 
 // RFC 9111 4.4: an unsafe method that does not fail makes go what is kept of the URI.
-func TestInvalidation(t *testing.T) {
+func TestCachingInvalidation(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		for _, method := range []string{"POST", "PUT", "PATCH", "DELETE", "MADEUP"} {
 			for _, status := range []int{200, 201, 202, 204, 205, 301, 303, 307} {
@@ -36,7 +36,7 @@ func TestInvalidation(t *testing.T) {
 }
 
 // RFC 9111 4.4, RFC 9110 9.2.1: a safe one does not.
-func TestInvalidationNotBySafe(t *testing.T) {
+func TestCachingInvalidationNotBySafe(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		for _, method := range []string{"OPTIONS", "TRACE", "PROPFIND", "QUERY", "REPORT", "SEARCH"} {
 			if !c.changes(method, 200) {
@@ -47,7 +47,7 @@ func TestInvalidationNotBySafe(t *testing.T) {
 }
 
 // RFC 9111 4.4: all that is kept of the URI goes, whatever it varies by.
-func TestInvalidationOfVariants(t *testing.T) {
+func TestCachingInvalidationOfVariants(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		p := c.page(ok("Cache-Control", lasting, "Vary", "X-A"))
 		p.want(1, "Miss", "X-A", "1")
@@ -62,7 +62,7 @@ func TestInvalidationOfVariants(t *testing.T) {
 }
 
 // RFC 9111 4.4: arguments are part of the URI that goes.
-func TestInvalidationOfQuery(t *testing.T) {
+func TestCachingInvalidationOfQuery(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		p := c.page(ok("Cache-Control", lasting))
 		resp, _ := c.get(p.path + "?a=1")
@@ -77,7 +77,7 @@ func TestInvalidationOfQuery(t *testing.T) {
 
 // RFC 9111 4.4: Location and Content-Location may be of another URI of the same origin, and
 // must not reach into another's.
-func TestInvalidationByLocation(t *testing.T) {
+func TestCachingInvalidationByLocation(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		other := c.page(ok("Cache-Control", lasting))
 		f := func(name, value string, gone bool) {
@@ -106,7 +106,7 @@ func TestInvalidationByLocation(t *testing.T) {
 }
 
 // RFC 9111 4.4: nor does what is kept of another origin's URI go with that of one's own.
-func TestInvalidationOfHost(t *testing.T) {
+func TestCachingInvalidationOfHost(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		p := c.page(ok("Cache-Control", lasting))
 		resp, _ := c.get(p.path, "Host", "one.example")
@@ -122,7 +122,7 @@ func TestInvalidationOfHost(t *testing.T) {
 }
 
 // RFC 9111 4.4: an answer that was asked for before the change is not kept after it.
-func TestInvalidationUnderWay(t *testing.T) {
+func TestCachingInvalidationUnderWay(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		release := make(chan struct{})
 		p := c.page(says{do: func(w http.ResponseWriter, _ *http.Request) {
@@ -146,7 +146,7 @@ func TestInvalidationUnderWay(t *testing.T) {
 }
 
 // RFC 9111 4: a request with an unsafe method is always sent to the origin.
-func TestUnsafeWritesThrough(t *testing.T) {
+func TestCachingUnsafeWritesThrough(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		p := c.page(ok("Cache-Control", lasting))
 		p.want(1, "Miss")

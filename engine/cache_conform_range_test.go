@@ -11,7 +11,7 @@ import (
 const digits = "0123456789"
 
 // RFC 9110 14.1.2, 14.2, 15.3.7, 15.5.17: one range of what is kept.
-func TestRange(t *testing.T) {
+func TestCachingRange(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		date, expires := ago(time.Second), in(time.Hour)
 		p := c.page(says{body: digits, fields: []string{"Cache-Control", lasting, "ETag", `"a"`, "Date", date, "Expires", expires, "Vary", "X-A", "Content-Location", "/there"}})
@@ -50,7 +50,7 @@ func TestRange(t *testing.T) {
 }
 
 // RFC 9110 14.2: only GET has ranges, and only 200.
-func TestRangeOfOthers(t *testing.T) {
+func TestCachingRangeOfOthers(t *testing.T) {
 	c := openCaching(t, byRFC)
 	p := c.page(says{status: 404, body: digits, fields: []string{"Cache-Control", lasting}})
 	p.want(1, "Miss")
@@ -60,7 +60,7 @@ func TestRangeOfOthers(t *testing.T) {
 }
 
 // RFC 9110 13.1.5: If-Range must be the same entity tag, a strong one, or the very date.
-func TestIfRange(t *testing.T) {
+func TestCachingIfRange(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		now := time.Now()
 		at := func(d time.Duration) string { return now.Add(d).UTC().Format(http.TimeFormat) }
@@ -89,7 +89,7 @@ func TestIfRange(t *testing.T) {
 }
 
 // RFC 9110 13.2.2: If-None-Match comes before Range.
-func TestRangeAndCondition(t *testing.T) {
+func TestCachingRangeAndCondition(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		p := c.page(says{body: digits, fields: []string{"Cache-Control", lasting, "ETag", `"a"`}})
 		p.want(1, "Miss")
@@ -107,7 +107,7 @@ func TestRangeAndCondition(t *testing.T) {
 
 // RFC 9111 3.3, 3.4: a range that is not there goes to the origin as it is, and what comes
 // is not kept.
-func TestRangeMiss(t *testing.T) {
+func TestCachingRangeMiss(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		p := c.page(says{do: func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Cache-Control", lasting)
@@ -133,7 +133,7 @@ func TestRangeMiss(t *testing.T) {
 }
 
 // A range of an answer that is too large to lie in one piece is read from the store.
-func TestRangeOfLarge(t *testing.T) {
+func TestCachingRangeOfLarge(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		const size = 200_000
 		whole := strings.Repeat(digits, size/10)

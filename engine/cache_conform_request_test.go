@@ -3,11 +3,12 @@ package engine_test
 import (
 	"net/http"
 	"testing"
+	"time"
 )
 
 // RFC 9111 5.2.1.4: no-cache wants the origin asked. With rfc its answer is kept, as it is
 // after the reload of a page.
-func TestRequestNoCache(t *testing.T) {
+func TestCachingRequestNoCache(t *testing.T) {
 	c := openCaching(t, byRFC)
 	p := c.page(ok("Cache-Control", lasting, "ETag", `"a"`), unchanged("Cache-Control", lasting), ok("Cache-Control", lasting, "ETag", `"b"`))
 	p.want(1, "Miss")
@@ -21,7 +22,7 @@ func TestRequestNoCache(t *testing.T) {
 }
 
 // Kong: with cache_control, a request with no-cache or no-store passes by.
-func TestRequestNoCacheKong(t *testing.T) {
+func TestCachingRequestNoCacheKong(t *testing.T) {
 	c := openCaching(t, byControl)
 	p := c.page(ok("Cache-Control", lasting))
 	p.want(1, "Miss")
@@ -33,7 +34,7 @@ func TestRequestNoCacheKong(t *testing.T) {
 
 // RFC 9111 5.2.1.5: what is fetched for a request with no-store is not kept, nor is what
 // was kept before touched.
-func TestRequestNoStore(t *testing.T) {
+func TestCachingRequestNoStore(t *testing.T) {
 	c := openCaching(t, byRFC)
 	p := c.page(ok("Cache-Control", lasting))
 	for n := 1; n <= 2; n++ {
@@ -47,7 +48,7 @@ func TestRequestNoStore(t *testing.T) {
 }
 
 // RFC 9111 5.2.1.1: max-age, up to which age an answer is wanted.
-func TestRequestMaxAge(t *testing.T) {
+func TestCachingRequestMaxAge(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		f := func(headers string, hit bool, fields ...string) {
 			c.t.Helper()
@@ -68,7 +69,7 @@ func TestRequestMaxAge(t *testing.T) {
 }
 
 // RFC 9111 5.2.1.3: min-fresh, for how long an answer is to be fresh yet.
-func TestRequestMinFresh(t *testing.T) {
+func TestCachingRequestMinFresh(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		p := c.page(ok("Cache-Control", "max-age=600", "Age", "100"))
 		p.want(1, "Miss")
@@ -78,7 +79,7 @@ func TestRequestMinFresh(t *testing.T) {
 }
 
 // RFC 9111 5.2.1.2, 4.2.4: max-stale takes what is stale, if nothing forbids it.
-func TestRequestMaxStale(t *testing.T) {
+func TestCachingRequestMaxStale(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		f := func(control, demand string, given bool) {
 			c.t.Helper()
@@ -103,7 +104,7 @@ func TestRequestMaxStale(t *testing.T) {
 
 // RFC 9111 5.2.1.7: only-if-cached is answered from the cache, or with 504: the origin is
 // not asked.
-func TestOnlyIfCached(t *testing.T) {
+func TestCachingOnlyIfCached(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		p := c.page(ok("Cache-Control", "max-age=60, stale-if-error=60", "ETag", `"a"`))
 		f := func(method string, headers ...string) {
@@ -122,7 +123,7 @@ func TestOnlyIfCached(t *testing.T) {
 }
 
 // RFC 9111 5.2.1.7: so are requests that go alone otherwise.
-func TestOnlyIfCachedAlone(t *testing.T) {
+func TestCachingOnlyIfCachedAlone(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		f := func(method, version string) {
 			c.t.Helper()
@@ -141,7 +142,7 @@ func TestOnlyIfCachedAlone(t *testing.T) {
 }
 
 // RFC 9111 5.4: Pragma counts where there is no Cache-Control.
-func TestPragma(t *testing.T) {
+func TestCachingPragma(t *testing.T) {
 	c := openCaching(t, byRFC)
 	p := c.page(ok("Cache-Control", lasting))
 	p.want(1, "Miss")
@@ -152,7 +153,7 @@ func TestPragma(t *testing.T) {
 }
 
 // RFC 9111 5.2.3: what a request asks for that is not known does not count.
-func TestRequestUnknownDirective(t *testing.T) {
+func TestCachingRequestUnknownDirective(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		p := c.page(ok("Cache-Control", lasting))
 		p.want(1, "Miss", "Cache-Control", "x-made-up, y=1")
@@ -160,8 +161,21 @@ func TestRequestUnknownDirective(t *testing.T) {
 	})
 }
 
+// RFC 9111 5.2: a request's directives go on to the origin, known or not, and so does
+// Pragma.
+func TestCachingRequestDirectivesGoOn(t *testing.T) {
+	bothModes(t, func(c *caching) {
+		for _, control := range []string{"x-made-up, max-age=5", "no-cache", "no-store", "max-stale"} {
+			p := c.page(ok("Cache-Control", lasting))
+			p.get("Cache-Control", control, "Pragma", "no-cache")
+			field(c.t, p.asked(1), "Cache-Control", control)
+			field(c.t, p.asked(1), "Pragma", "no-cache")
+		}
+	})
+}
+
 // RFC 9111 5.2.1.6, 5.2.2.6, RFC 9110 7.7: who says no-transform gets the bytes as they are.
-func TestNoTransform(t *testing.T) {
+func TestCachingNoTransform(t *testing.T) {
 	c := openCaching(t, byRFC+", compression: {enabled: true, min_length: 1}")
 	long := func(fields ...string) says {
 		return says{body: string(make([]byte, 4096)), fields: append(fields, "ETag", `"a"`)}
@@ -181,7 +195,7 @@ func TestNoTransform(t *testing.T) {
 }
 
 // RFC 9111 4, RFC 9110 9.3.2: HEAD is served by what GET has left, without the body.
-func TestHeadFromGet(t *testing.T) {
+func TestCachingHeadFromGet(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		p := c.page(ok("Cache-Control", lasting, "ETag", `"a"`))
 		_, body := p.get()
@@ -202,7 +216,7 @@ func TestHeadFromGet(t *testing.T) {
 }
 
 // RFC 9111 3, 4: the answer to HEAD does not serve GET.
-func TestHeadNotKept(t *testing.T) {
+func TestCachingHeadNotKept(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		p := c.page(ok("Cache-Control", lasting))
 		resp, _ := c.do(http.MethodHead, p.path, "")
@@ -216,7 +230,7 @@ func TestHeadNotKept(t *testing.T) {
 
 // RFC 9111 4.3.5: a HEAD that says the representation is another one makes what is kept
 // stale.
-func TestHeadInvalidates(t *testing.T) {
+func TestCachingHeadInvalidates(t *testing.T) {
 	c := openCaching(t, byRFC)
 	p := c.page(ok("Cache-Control", lasting, "ETag", `"a"`), ok("Cache-Control", lasting, "ETag", `"b"`))
 	p.want(1, "Miss")
@@ -226,5 +240,16 @@ func TestHeadInvalidates(t *testing.T) {
 	}
 	if resp, _ := p.get(); resp.Header.Get("X-Answer") != "3" {
 		t.Errorf("what is out of date is given: %v", resp.Header)
+	}
+}
+
+// RFC 9111 4.3.5: one that agrees with what is kept leaves it as it is.
+func TestCachingHeadAgrees(t *testing.T) {
+	c := openCaching(t, byRFC)
+	p := c.page(ok("Cache-Control", lasting, "ETag", `"a"`, "Content-Length", "8", "Last-Modified", ago(time.Hour)))
+	p.want(1, "Miss")
+	c.do(http.MethodHead, p.path, "", "Cache-Control", "no-cache")
+	if resp, _ := p.get(); p.hits() != 2 || resp.Header.Get("X-Cache-Status") != "Hit" {
+		t.Errorf("%d requests at the origin: %v", p.hits(), resp.Header)
 	}
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // RFC 5861 3: what is stale is given at once, and asked for anew beside that, once.
-func TestStaleWhileRevalidate(t *testing.T) {
+func TestCachingStaleWhileRevalidate(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		p := c.page(ok("Cache-Control", "max-age=10, stale-while-revalidate=3600", "Age", "20"), ok("Cache-Control", lasting))
 		p.want(1, "Miss")
@@ -25,7 +25,7 @@ func TestStaleWhileRevalidate(t *testing.T) {
 }
 
 // RFC 5861 3: many at once make one question, and none of them waits for it.
-func TestStaleWhileRevalidateOnce(t *testing.T) {
+func TestCachingStaleWhileRevalidateOnce(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		var once sync.Once
 		release := make(chan struct{})
@@ -59,7 +59,7 @@ func TestStaleWhileRevalidateOnce(t *testing.T) {
 }
 
 // RFC 5861 3, RFC 9111 4.3.1: beside, it is asked whether the answer still stands.
-func TestStaleWhileRevalidateAsks(t *testing.T) {
+func TestCachingStaleWhileRevalidateAsks(t *testing.T) {
 	c := openCaching(t, byRFC)
 	p := c.page(ok("Cache-Control", "max-age=10, stale-while-revalidate=3600", "Age", "20", "ETag", `"a"`), unchanged("Cache-Control", lasting))
 	p.want(1, "Miss")
@@ -74,7 +74,7 @@ func TestStaleWhileRevalidateAsks(t *testing.T) {
 }
 
 // RFC 5861 3: no longer than it says, and not where that is forbidden.
-func TestStaleWhileRevalidateEnds(t *testing.T) {
+func TestCachingStaleWhileRevalidateEnds(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		f := func(control string) {
 			c.t.Helper()
@@ -92,7 +92,7 @@ func TestStaleWhileRevalidateEnds(t *testing.T) {
 }
 
 // Where an answer says nothing, stale_while_revalidate does.
-func TestStaleWhileRevalidateSetting(t *testing.T) {
+func TestCachingStaleWhileRevalidateSetting(t *testing.T) {
 	c := openCaching(t, byRFC+", stale_while_revalidate: 60")
 	p := c.page(ok("Cache-Control", "max-age=10", "Age", "20", "ETag", `"a"`))
 	p.want(1, "Miss")
@@ -108,7 +108,7 @@ var outages = map[string]says{
 }
 
 // RFC 5861 4: stale-if-error of the answer, or of the request.
-func TestStaleIfError(t *testing.T) {
+func TestCachingStaleIfError(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		for name, failing := range outages {
 			p := c.page(ok("Cache-Control", "max-age=10, stale-if-error=60", "Age", "20"), failing)
@@ -126,7 +126,7 @@ func TestStaleIfError(t *testing.T) {
 }
 
 // RFC 9111 4.2.4: the origin cannot be reached.
-func TestStaleIfUnreachable(t *testing.T) {
+func TestCachingStaleIfUnreachable(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		p := c.page(ok("Cache-Control", "max-age=10, stale-if-error=60", "Age", "20"))
 		p.want(1, "Miss")
@@ -142,7 +142,7 @@ func TestStaleIfUnreachable(t *testing.T) {
 
 // RFC 5861 4: no longer than it says, not for other statuses, and not where that is
 // forbidden (RFC 9111 4.2.4, 5.2.2.2, 5.2.2.8, 5.2.2.10).
-func TestStaleIfErrorEnds(t *testing.T) {
+func TestCachingStaleIfErrorEnds(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		f := func(control string, status int, headers ...string) {
 			c.t.Helper()
@@ -170,7 +170,7 @@ func TestStaleIfErrorEnds(t *testing.T) {
 }
 
 // RFC 9111 4.2.4: serve_stale_on_error permits it, what an answer says goes before.
-func TestStaleOnErrorSetting(t *testing.T) {
+func TestCachingStaleOnErrorSetting(t *testing.T) {
 	for _, mode := range []string{byRFC, byControl} {
 		c := openCaching(t, mode+", serve_stale_on_error: true, stale_if_error: 60")
 		f := func(control string, given bool) {
@@ -194,7 +194,7 @@ func TestStaleOnErrorSetting(t *testing.T) {
 
 // The gateway says that an answer is stale. RFC 9111 5.5: a Warning that came with an
 // answer means nothing.
-func TestStaleWarning(t *testing.T) {
+func TestCachingStaleWarning(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		p := c.page(ok("Cache-Control", "max-age=10, stale-if-error=60", "Age", "20"), says{status: 503})
 		p.want(1, "Miss")

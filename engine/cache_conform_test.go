@@ -268,16 +268,16 @@ func (c *caching) rawTo(secure bool, text string) (*http.Response, string) {
 
 const conformanceTable = "../cache/CONFORMANCE.md"
 
-// TestConformanceTable checks that the table names tests that there are, and every test of
+// TestCachingTable checks that the table names tests that there are, and every test of
 // this suite.
-func TestConformanceTable(t *testing.T) {
+func TestCachingTable(t *testing.T) {
 	text, err := os.ReadFile(conformanceTable)
 	if err != nil {
 		t.Fatal(err)
 	}
 	funcs := map[string]map[string]bool{} // of a file
 	named := map[string]bool{}
-	// As in: `TestAge` (engine/cache_conform_fresh_test.go)
+	// As in: `TestCachingAge` (engine/cache_conform_fresh_test.go)
 	reference := regexp.MustCompile("((?:`Test[A-Za-z0-9_]+`(?:, )?)+) \\(([a-z0-9_/]+\\.go)\\)")
 	name := regexp.MustCompile("`(Test[A-Za-z0-9_]+)`")
 	rows := 0
@@ -314,7 +314,7 @@ func TestConformanceTable(t *testing.T) {
 	}
 	for _, file := range files {
 		for test := range testsOf(t, file) {
-			if !named[test] && test != "TestConformanceTable" {
+			if !named[test] && test != "TestCachingTable" {
 				t.Errorf("%s in %s is in no row", test, file)
 			}
 		}

@@ -16,7 +16,7 @@ func unchanged(fields ...string) says {
 }
 
 // RFC 9111 4.3.1: the question has the entity tag, and the date if there is one.
-func TestValidationAsks(t *testing.T) {
+func TestCachingValidationAsks(t *testing.T) {
 	c := openCaching(t, byRFC)
 	date := ago(time.Hour)
 	f := func(match, since string, fields ...string) {
@@ -35,7 +35,7 @@ func TestValidationAsks(t *testing.T) {
 }
 
 // RFC 9111 4.3.1: what is no entity tag and no date is not sent as one.
-func TestValidationNotWithout(t *testing.T) {
+func TestCachingValidationNotWithout(t *testing.T) {
 	c := openCaching(t, byRFC)
 	for _, fields := range [][]string{{"ETag", "a"}, {"ETag", `"a`}, {"Last-Modified", "long ago"}, {}} {
 		p := c.page(ok(append(fields, "Cache-Control", "max-age=10, stale-if-error=60", "Age", "20")...))
@@ -47,7 +47,7 @@ func TestValidationNotWithout(t *testing.T) {
 
 // RFC 9111 4.3.1: the client's own conditions are not the cache's. He gets the whole where
 // his copy is another.
-func TestValidationWithClientCondition(t *testing.T) {
+func TestCachingValidationWithClientCondition(t *testing.T) {
 	c := openCaching(t, byRFC)
 	p := c.page(old("ETag", `"a"`), unchanged("Cache-Control", lasting))
 	p.want(1, "Miss")
@@ -65,7 +65,7 @@ func TestValidationWithClientCondition(t *testing.T) {
 }
 
 // RFC 9111 4.3.1: a miss is fetched whole, so that it can be kept; who has it gets a 304.
-func TestConditionalMiss(t *testing.T) {
+func TestCachingConditionalMiss(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		p := c.page(ok("Cache-Control", lasting, "ETag", `"a"`))
 		resp := p.want(1, "Miss", "If-None-Match", `"a"`)
@@ -84,7 +84,7 @@ func TestConditionalMiss(t *testing.T) {
 
 // RFC 9111 4.3.4, 3.2: a 304 makes the answer fresh, and puts its fields in place of those
 // that are kept: but not those on which the kept bytes depend.
-func TestFreshening(t *testing.T) {
+func TestCachingFreshening(t *testing.T) {
 	c := openCaching(t, byRFC)
 	p := c.page(
 		old("ETag", `"a"`, "X-Old", "1", "X-Both", "1", "X-Both", "2", "Content-Encoding", "x-none", "Content-Type", "text/plain", "Expires", "0"),
@@ -117,7 +117,7 @@ func TestFreshening(t *testing.T) {
 }
 
 // RFC 9111 4.3.4: a 304 that says nothing new makes the answer as fresh as it was at first.
-func TestFresheningWithoutFields(t *testing.T) {
+func TestCachingFresheningWithoutFields(t *testing.T) {
 	c := openCaching(t, byRFC)
 	p := c.page(ok("Cache-Control", "max-age=60", "Age", "60", "ETag", `"a"`), unchanged())
 	p.want(1, "Miss")
@@ -126,7 +126,7 @@ func TestFresheningWithoutFields(t *testing.T) {
 }
 
 // RFC 9111 4.3.4: a 304 with a strong entity tag updates only what has the same one.
-func TestFresheningOfAnother(t *testing.T) {
+func TestCachingFresheningOfAnother(t *testing.T) {
 	c := openCaching(t, byRFC)
 	p := c.page(old("ETag", `"a"`), unchanged("Cache-Control", lasting, "ETag", `"b"`), ok("Cache-Control", lasting, "ETag", `"b"`))
 	p.want(1, "Miss")
@@ -139,7 +139,7 @@ func TestFresheningOfAnother(t *testing.T) {
 }
 
 // RFC 9111 4.3.4, 3: after a 304 that forbids it the answer is not kept any longer.
-func TestFresheningForbids(t *testing.T) {
+func TestCachingFresheningForbids(t *testing.T) {
 	c := openCaching(t, byRFC)
 	for _, said := range []string{"no-store", "private"} {
 		p := c.page(old("ETag", `"a"`), unchanged("Cache-Control", said), ok("Cache-Control", lasting))
@@ -151,7 +151,7 @@ func TestFresheningForbids(t *testing.T) {
 }
 
 // RFC 9111 4.3.4, 7.3: a cookie that comes with a 304 is for who asked.
-func TestFresheningSetsCookie(t *testing.T) {
+func TestCachingFresheningSetsCookie(t *testing.T) {
 	c := openCaching(t, byRFC)
 	p := c.page(old("ETag", `"a"`), unchanged("Cache-Control", lasting, "Set-Cookie", "id=1"), ok("Cache-Control", lasting))
 	p.want(1, "Miss")
@@ -162,7 +162,7 @@ func TestFresheningSetsCookie(t *testing.T) {
 }
 
 // RFC 9111 4.3.3: a whole answer takes the place of what was kept.
-func TestValidationReplaces(t *testing.T) {
+func TestCachingValidationReplaces(t *testing.T) {
 	c := openCaching(t, byRFC)
 	p := c.page(old("ETag", `"a"`, "X-Old", "1"), ok("Cache-Control", lasting, "ETag", `"b"`))
 	p.want(1, "Miss")
@@ -181,7 +181,7 @@ func TestValidationReplaces(t *testing.T) {
 
 // RFC 9111 4.3.3: an error of the origin goes on to the client, and the answer stays to be
 // asked about.
-func TestValidationError(t *testing.T) {
+func TestCachingValidationError(t *testing.T) {
 	c := openCaching(t, byRFC)
 	for _, status := range []int{500, 502, 503, 504} {
 		p := c.page(old("ETag", `"a"`), says{status: status}, unchanged("Cache-Control", lasting))
@@ -196,7 +196,7 @@ func TestValidationError(t *testing.T) {
 
 // RFC 9111 4.3.2, RFC 9110 13.1.2: If-None-Match is compared weakly, with each of its
 // members.
-func TestIfNoneMatch(t *testing.T) {
+func TestCachingIfNoneMatch(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		f := func(etag, list string, want int) {
 			c.t.Helper()
@@ -228,7 +228,7 @@ func TestIfNoneMatch(t *testing.T) {
 
 // RFC 9111 4.3.2, RFC 9110 13.1.3: If-Modified-Since, which does not count beside
 // If-None-Match. Without Last-Modified, Date is meant.
-func TestIfModifiedSince(t *testing.T) {
+func TestCachingIfModifiedSince(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		now := time.Now()
 		at := func(d time.Duration) string { return now.Add(d).UTC().Format(http.TimeFormat) }
@@ -255,7 +255,7 @@ func TestIfModifiedSince(t *testing.T) {
 }
 
 // RFC 9111 4.3.2: conditions are weighed against 200 alone.
-func TestConditionOfOtherStatus(t *testing.T) {
+func TestCachingConditionOfOtherStatus(t *testing.T) {
 	c := openCaching(t, byRFC)
 	for _, status := range []int{301, 404} {
 		p := c.page(says{status: status, fields: []string{"Cache-Control", lasting, "ETag", `"a"`}})
@@ -267,7 +267,7 @@ func TestConditionOfOtherStatus(t *testing.T) {
 }
 
 // RFC 9110 15.4.5: what a 304 says, and what not.
-func TestNotModifiedFields(t *testing.T) {
+func TestCachingNotModifiedFields(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		date, expires := ago(5*time.Second), in(time.Minute)
 		p := c.page(ok("Cache-Control", lasting, "ETag", `"a"`, "Date", date, "Expires", expires, "Vary", "X-A", "Content-Location", "/there",
@@ -287,7 +287,7 @@ func TestNotModifiedFields(t *testing.T) {
 }
 
 // RFC 9111 4.3.2: If-Match and If-Unmodified-Since are for the origin.
-func TestOriginConditions(t *testing.T) {
+func TestCachingOriginConditions(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		p := c.page(ok("Cache-Control", lasting, "ETag", `"a"`))
 		p.want(1, "Miss")

@@ -7,7 +7,7 @@ import (
 )
 
 // RFC 9111 4.1: an answer with Vary is for requests that say the same in those fields.
-func TestVarySelection(t *testing.T) {
+func TestCachingVarySelection(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		p := c.page(ok("Cache-Control", lasting, "Vary", "X-Kind"))
 		p.want(1, "Miss", "X-Kind", "a")
@@ -20,7 +20,7 @@ func TestVarySelection(t *testing.T) {
 }
 
 // RFC 9111 4.1: a field that is absent matches only where it is absent.
-func TestVaryAbsent(t *testing.T) {
+func TestCachingVaryAbsent(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		p := c.page(ok("Cache-Control", lasting, "Vary", "X-Kind"))
 		p.want(1, "Miss")
@@ -32,7 +32,7 @@ func TestVaryAbsent(t *testing.T) {
 }
 
 // RFC 9111 4.1: several names, in one line or more, must all match.
-func TestVarySeveral(t *testing.T) {
+func TestCachingVarySeveral(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		for _, vary := range [][]string{{"Vary", "X-A, x-b"}, {"Vary", "X-A", "Vary", "X-B"}} {
 			p := c.page(ok(append(vary, "Cache-Control", lasting)...))
@@ -48,7 +48,7 @@ func TestVarySeveral(t *testing.T) {
 }
 
 // RFC 9111 4.1: * matches nothing, alone or beside others.
-func TestVaryStar(t *testing.T) {
+func TestCachingVaryStar(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		c.refuses(ok("Cache-Control", lasting, "Vary", "*"))
 		c.refuses(ok("Cache-Control", lasting, "Vary", "X-A, *"))
@@ -58,7 +58,7 @@ func TestVaryStar(t *testing.T) {
 
 // RFC 9111 4.1: white space and the lines of a list may differ, and what means the same;
 // the order may not.
-func TestVaryNormalized(t *testing.T) {
+func TestCachingVaryNormalized(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		p := c.page(ok("Cache-Control", lasting, "Vary", "Accept-Encoding, X-List"))
 		p.want(1, "Miss", "Accept-Encoding", "gzip, br", "X-List", "a, b")
@@ -70,7 +70,7 @@ func TestVaryNormalized(t *testing.T) {
 }
 
 // RFC 9111 4.1: what means who asks is compared to the letter.
-func TestVaryVerbatim(t *testing.T) {
+func TestCachingVaryVerbatim(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		for _, name := range []string{"Cookie", "User-Agent", "X-Token"} {
 			p := c.page(ok("Cache-Control", "public, max-age=60", "Vary", name))
@@ -83,7 +83,7 @@ func TestVaryVerbatim(t *testing.T) {
 }
 
 // RFC 9111 4: of several that match the latest is used, also where its Vary is another.
-func TestVaryChanges(t *testing.T) {
+func TestCachingVaryChanges(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		p := c.page(ok("Cache-Control", lasting, "Vary", "X-A"), ok("Cache-Control", lasting), ok("Cache-Control", lasting, "Vary", "X-B"))
 		p.want(1, "Miss", "X-A", "1")
@@ -99,7 +99,7 @@ func TestVaryChanges(t *testing.T) {
 }
 
 // RFC 9111 4.1: an answer whose Vary cannot be kept is not.
-func TestVaryTooMany(t *testing.T) {
+func TestCachingVaryTooMany(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		c.refuses(ok("Cache-Control", lasting, "Vary", "X A"))
 		c.refuses(ok("Cache-Control", lasting, "Vary", strings.Join(strings.Split("abcdefghijklmnopq", ""), ",")))
@@ -108,7 +108,7 @@ func TestVaryTooMany(t *testing.T) {
 
 // RFC 9111 4.3.1, 4.1: the entity tag sent with a question is that of the answer that
 // matches the request.
-func TestVaryValidation(t *testing.T) {
+func TestCachingVaryValidation(t *testing.T) {
 	c := openCaching(t, byRFC)
 	p := c.page(
 		ok("Cache-Control", "no-cache", "Vary", "X-A", "ETag", `"one"`), ok("Cache-Control", "no-cache", "Vary", "X-A", "ETag", `"two"`),
@@ -124,7 +124,7 @@ func TestVaryValidation(t *testing.T) {
 }
 
 // RFC 9111 4.1, 4.3.5: HEAD is served by the one that matches.
-func TestVaryHead(t *testing.T) {
+func TestCachingVaryHead(t *testing.T) {
 	bothModes(t, func(c *caching) {
 		p := c.page(ok("Cache-Control", lasting, "Vary", "X-A"))
 		p.want(1, "Miss", "X-A", "1")

@@ -31,7 +31,7 @@ func TestCacheSizes(t *testing.T) {
 		for size, fits := range sizes {
 			for _, path := range []string{"/sized", "/chunked"} {
 				path, body := fmt.Sprintf("%s?n=%d", path, size), pattern(size, 21)
-				first := g.send(noRedirects, "GET", path, http.NoBody)
+				first := g.send(noRedirects, "GET", path, http.NoBody, "Host", cacheHost)
 				if first.err != nil || first.body != body {
 					t.Errorf("%s %s: %d, %d bytes, %v", mode, path, first.status(), len(first.body), first.err)
 				}
@@ -41,7 +41,7 @@ func TestCacheSizes(t *testing.T) {
 					eventually(t, path+" is kept", func() bool { return g.cacheCount("stored_total") == stored })
 					g.expects(path, "Hit", 200, body)
 				} else {
-					again := g.send(noRedirects, "GET", path, http.NoBody)
+					again := g.send(noRedirects, "GET", path, http.NoBody, "Host", cacheHost)
 					if got := again.resp.Header.Get("X-Cache-Status"); again.err != nil || again.body != body || got != said || got == "Hit" {
 						t.Errorf("%s %s: %s, then %s with %d bytes, %v", mode, path, said, got, len(again.body), again.err)
 					}

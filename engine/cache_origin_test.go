@@ -151,7 +151,7 @@ func (g *gateway) crowd(n int, path string, headers func(i int) []string) []*pen
 		if headers != nil {
 			h = headers(i)
 		}
-		list = append(list, g.background(path, h...))
+		list = append(list, g.background(path, append([]string{"Host", cacheHost}, h...)...))
 	}
 	return list
 }
@@ -202,7 +202,7 @@ func (g *gateway) awaitWaiting(n int) {
 // expects sends a GET and compares what the cache says, the status and the body.
 func (g *gateway) expects(path, says string, status int, body string, headers ...string) *http.Response {
 	g.t.Helper()
-	a := g.send(noRedirects, http.MethodGet, path, http.NoBody, headers...)
+	a := g.send(noRedirects, http.MethodGet, path, http.NoBody, append([]string{"Host", cacheHost}, headers...)...)
 	if a.err != nil {
 		g.t.Fatalf("%s: %v", path, a.err)
 	}
@@ -212,11 +212,20 @@ func (g *gateway) expects(path, says string, status int, body string, headers ..
 	return a.resp
 }
 
+// cacheHost is what clients call every gateway: a part of the key.
+const cacheHost = "c.test"
+
+// ask sends a GET to it.
+func (g *gateway) ask(path string, headers ...string) (*http.Response, string) {
+	g.t.Helper()
+	return g.get(path, append([]string{"Host", cacheHost}, headers...)...)
+}
+
 // fill asks for paths, which must all be missed.
 func (g *gateway) fill(paths ...string) {
 	g.t.Helper()
 	for _, path := range paths {
-		resp, _ := g.get(path)
+		resp, _ := g.ask(path)
 		if got := resp.Header.Get("X-Cache-Status"); got != "Miss" || resp.StatusCode != http.StatusOK {
 			g.t.Fatalf("%s: %s %d", path, got, resp.StatusCode)
 		}
@@ -227,7 +236,7 @@ func (g *gateway) fill(paths ...string) {
 func (s *stage) asked(g *gateway, path string, headers ...string) bool {
 	s.t.Helper()
 	before := s.hits("o:1")
-	resp, _ := g.get(path, headers...)
+	resp, _ := g.ask(path, headers...)
 	if resp.StatusCode != http.StatusOK {
 		s.t.Errorf("%s: %d", path, resp.StatusCode)
 	}
@@ -252,7 +261,7 @@ func (g *gateway) slowly(path string, headers ...string) *slowClient {
 	g.t.Cleanup(func() { _ = c.Close() })
 	_ = c.(*net.TCPConn).SetReadBuffer(256 << 10) // less than a segment of loopback would crawl
 	_ = c.SetDeadline(time.Now().Add(30 * time.Second))
-	text := "GET " + path + " HTTP/1.1\r\nHost: " + g.addr + "\r\n"
+	text := "GET " + path + " HTTP/1.1\r\nHost: " + cacheHost + "\r\n"
 	for i := 0; i+1 < len(headers); i += 2 {
 		text += headers[i] + ": " + headers[i+1] + "\r\n"
 	}

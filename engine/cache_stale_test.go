@@ -46,7 +46,7 @@ func TestCacheStaleOnError(t *testing.T) {
 					t.Errorf("%s, %s: Warning %q, Age %q", mode, f.name, got, resp.Header.Get("Age"))
 				}
 			}
-			if a := g.send(noRedirects, "GET", "/other", http.NoBody); a.status() != f.status {
+			if a := g.send(noRedirects, "GET", "/other", http.NoBody, "Host", cacheHost); a.status() != f.status {
 				t.Errorf("%s, %s: what is not kept is answered %d, want %d", mode, f.name, a.status(), f.status)
 			}
 		}
@@ -56,7 +56,7 @@ func TestCacheStaleOnError(t *testing.T) {
 				t.Errorf("%s: a fresh answer has Warning", mode)
 			}
 			eventually(t, path+" is a hit", func() bool {
-				resp, _ := g.get(path)
+				resp, _ := g.ask(path)
 				return resp.Header.Get("X-Cache-Status") == "Hit"
 			})
 		}
@@ -73,7 +73,7 @@ func TestCacheNotStaleOnOtherAnswers(t *testing.T) {
 		g.fill("/x")
 		g.Purge(softPurge)
 		s.cast("o:1", r)
-		if a := g.send(noRedirects, "GET", "/x", http.NoBody); a.status() != status || a.resp.Header.Get("X-Cache-Status") == "Stale" {
+		if a := g.send(noRedirects, "GET", "/x", http.NoBody, "Host", cacheHost); a.status() != status || a.resp.Header.Get("X-Cache-Status") == "Stale" {
 			t.Errorf("%s: %d %v, want %d", settings, a.status(), a.resp.Header, status)
 		}
 	}
@@ -113,7 +113,7 @@ func TestCacheStaleWhileCircuitIsOpen(t *testing.T) {
 				t.Errorf("%d dials while the circuit was open", n-asked)
 			}
 			eventually(t, "the service is asked again", func() bool {
-				_, body := g.get("/x")
+				_, body := g.ask("/x")
 				return body == "new"
 			})
 			g.expects("/x", "Hit", 200, "new")
@@ -257,7 +257,7 @@ func TestCacheStaleWhileRevalidate(t *testing.T) {
 func (s *stage) awaitHit(g *gateway, path, body string) {
 	s.t.Helper()
 	eventually(s.t, path+" to be a hit", func() bool {
-		resp, got := g.get(path)
+		resp, got := g.ask(path)
 		return resp.Header.Get("X-Cache-Status") == "Hit" && got == body
 	})
 }
@@ -295,7 +295,7 @@ func TestCacheRevalidatesBeside(t *testing.T) {
 	g.Purge(softPurge)
 	g.expects("/x", "Stale", 200, newer)
 	eventually(t, "it is gone", func() bool {
-		_, body := g.get("/x")
+		_, body := g.ask("/x")
 		return body == "private"
 	})
 }

@@ -17,7 +17,7 @@ func TestCacheSlowFollower(t *testing.T) {
 		g := s.start(keeping("cache_ttl: 300, memory: {size: 128m, max_object_size: 16m}"))
 		p := newTap(pattern(8<<20, 11), known)
 		s.cast("o:1", role{answer: p.answer})
-		leader := g.background("/x")
+		leader := g.background("/x", "Host", cacheHost)
 		p.await(t)
 		slow := []*slowClient{g.slowly("/x"), g.slowly("/x")}
 		g.awaitWaiting(2)
@@ -143,7 +143,7 @@ func TestCacheAnswerOutgrows(t *testing.T) {
 				p.headers = []string{"Etag", tag}
 			}
 			s.cast("o:1", role{answer: p.answer})
-			leader := g.background("/x")
+			leader := g.background("/x", "Host", cacheHost)
 			p.await(t)
 			list := g.crowd(20, "/x", nil)
 			g.awaitWaiting(20)

@@ -45,13 +45,16 @@ func (x *Exchange) AnswerStoredHead(status int, fields []byte, size int) Verdict
 
 func (x *Exchange) storedHead(status int, fields []byte) {
 	resp := &x.Ctx.Response
-	ClearResponse(resp)
-	resp.SetStatusCode(status)
 	x.Source = SourceCache
 	if x.Raw { // Fast path.
+		ClearResponse(resp)
+		resp.SetStatusCode(status)
 		x.fields = fields
 		return
 	}
+	// Not cleared: a header that has been has forgotten not to make up a Date.
+	resp.ResetBody()
+	resp.SkipBody, resp.ImmediateHeaderFlush = false, false
 	r := fieldReaders.Get().(*fieldReader)
 	r.read(&resp.Header, fields)
 	fieldReaders.Put(r)

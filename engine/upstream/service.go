@@ -207,9 +207,12 @@ func (s *Service) attempts(k *call) fault {
 	}
 }
 
-// discard clears what a failed attempt left of an answer.
+// discard clears what a failed attempt left of an answer. The header is left to whoever
+// writes the next one: once cleared it would make up a Date in place of the service's.
 func (k *call) discard() {
-	pipeline.ClearResponse(&k.x.Ctx.Response)
+	resp := &k.x.Ctx.Response
+	resp.ResetBody()
+	resp.SkipBody, resp.ImmediateHeaderFlush = false, false
 	k.x.UpstreamHeaders, k.x.UpstreamStatus = 0, 0
 }
 

@@ -100,7 +100,9 @@ func (f *flight) await(patience time.Duration) (late bool) {
 func (fs *flights) settle(f *flight, o outcome) (waited bool) {
 	s := fs.shard(f.hash)
 	s.mu.Lock()
-	delete(s.m, f.hash)
+	if s.m[f.hash] == f { // else another has its place
+		delete(s.m, f.hash)
+	}
 	wait, streamed := f.wait, f.stream != nil
 	if !streamed {
 		f.outcome = o
@@ -114,6 +116,16 @@ func (fs *flights) settle(f *flight, o outcome) (waited bool) {
 		lone.Put(f)
 	}
 	return wait != nil
+}
+
+// forget makes room for another flight with the key of f, which goes on.
+func (fs *flights) forget(f *flight) {
+	s := fs.shard(f.hash)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.m[f.hash] == f {
+		delete(s.m, f.hash)
+	}
 }
 
 // announce tells those who wait, and those who come until the flight is settled, that the

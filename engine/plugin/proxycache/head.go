@@ -45,6 +45,7 @@ const (
 	flagValidate  flags = 1 << iota // never without asking (no-cache)
 	flagNoStale                     // not stale, whatever goes on (must-revalidate)
 	flagErrorSaid                   // the answer itself said for how long errors are covered
+	flagStale                       // purged softly before it came here
 	flagCompress                    // may be given in other encodings
 )
 

@@ -73,6 +73,9 @@ func open(c *Config, env *pipeline.Env, keyHexLen int) (pipeline.Hooks, error) {
 	}
 	i := newInstance(c, keyHexLen)
 	i.shelf, i.id, i.objectMax = s, env.Plugin.ID, s.store.ObjectMax()
+	if m := int64(c.Memory.MaxObjectSize); m > 0 {
+		i.objectMax = min(m, i.objectMax)
+	}
 	if c.Strategy == inRedis {
 		if i.tier, err = openTier(c, s, env); err != nil {
 			return pipeline.Hooks{}, err
@@ -178,26 +181,27 @@ func (v *visit) bypass(x *pipeline.Exchange, why reason) pipeline.Verdict {
 func (v *visit) seek(x *pipeline.Exchange) pipeline.Verdict {
 	until := v.begun + v.patience
 	const roundsMax = 8
+	alone := v.alone(x) || !v.coalesces
 	for round := 0; ; round++ {
+		v.deep = alone
 		use := v.find(x)
 		if use == useAnswer {
 			return v.serve(x)
 		}
 		if v.directives && v.directed && v.demands.OnlyIfCached {
-			v.result, v.why = resultMiss, reasonNone
+			v.result, v.why, v.forward = resultMiss, reasonNone, rules.NotForwarded
 			v.shelf.meters.count(x, resultMiss, reasonNone)
 			v.stageStatus(x)
 			return x.Answer(v.onlyIfCachedMiss)
 		}
-		if use == usePass || v.alone(x) {
+		if use == usePass || alone {
 			return v.fetch(x)
 		}
-		f, leads := v.join(x)
-		if leads || f == nil || round == roundsMax {
-			v.flight = nil
-			if leads {
-				v.flight = f
-			}
+		f, leads := v.shelf.flights.join(v.full)
+		switch {
+		case leads:
+			return v.lead(x, f)
+		case f == nil || round == roundsMax:
 			return v.fetch(x)
 		}
 		if verdict, done := v.follow(x, f, until); done {
@@ -275,7 +279,7 @@ func (v *visit) judge() use {
 		// Kong: what counts is how long it is here, and the ttl of now.
 		age, lifetime = max(v.begun-h.stored, 0), v.ttl
 	}
-	if v.view.Soft {
+	if v.view.Soft || h.flags&flagStale != 0 {
 		lifetime = min(lifetime, age)
 	}
 	v.result, v.forward = resultHit, rules.NotForwarded
@@ -350,12 +354,16 @@ func (v *visit) ask(h *fasthttp.RequestHeader) {
 	}
 }
 
-// join takes part in the flight of x's answer. nil where requests do not wait.
-func (v *visit) join(*pipeline.Exchange) (f *flight, leads bool) {
-	if !v.coalesces {
-		return nil, false
+// lead looks once more, since the answer may have come before x took the lead, and in
+// Redis, on behalf of all who wait; then it goes to the service.
+func (v *visit) lead(x *pipeline.Exchange, f *flight) pipeline.Verdict {
+	v.flight = f
+	v.deep = true
+	if v.find(x) == useAnswer {
+		v.settle(outcomeKept)
+		return v.serve(x)
 	}
-	return v.shelf.flights.join(v.full)
+	return v.fetch(x)
 }
 
 // follow waits for another request's answer. done says that x needs no further look.
@@ -382,7 +390,9 @@ func (v *visit) follow(x *pipeline.Exchange, f *flight, until int64) (verdict pi
 	case outcomePass:
 		return v.fetch(x), true
 	case outcomeStream:
-		if v.readAlong(x, f.stream) {
+		if f.stream.w.Purged() {
+			v.shelf.flights.forget(f) // asked for before the purge: one of us asks again
+		} else if v.readAlong(x, f.stream) {
 			return pipeline.Done, true
 		} // else another variant is coming: now it is known by what they differ
 	}

@@ -25,20 +25,21 @@ func (s *shelf) PurgeSoon(p *pipeline.Purge) {
 	if !ok {
 		return
 	}
+	s.tell(r)
 	s.store.Purge(r)
 	s.unswept.Store(true)
-	s.tell(r)
 }
 
 // drop takes back what has a label, as PurgeSoon does.
 func (s *shelf) drop(l uint32) {
 	r := cache.Rule{Groups: [][]uint32{{l}}}
+	s.tell(r)
 	s.store.Purge(r)
 	s.unswept.Store(true)
-	s.tell(r)
 }
 
-// tell has the other gateways do the same.
+// tell has the other gateways do the same. It comes before the purge here, after which
+// nothing that matches may come back from Redis.
 func (s *shelf) tell(r cache.Rule) {
 	for _, t := range s.behindIt() {
 		t.publish(r)

@@ -70,7 +70,7 @@ func (v *visit) take(x *pipeline.Exchange, behind bool) {
 	}
 	if why != reasonNone {
 		outcome := outcomePass
-		if status >= 500 {
+		if status >= 500 || why == reasonPurged {
 			outcome = outcomeFailed
 		}
 		v.result, v.why = resultBypass, why
@@ -383,7 +383,10 @@ func (v *visit) hand(x *pipeline.Exchange, h *head, behind bool) {
 	if behind {
 		return
 	}
-	if v.conditional() && v.result != resultBypass || h.flags&flagCompress != 0 && v.hasAccept {
+	switch {
+	case v.conditional() && v.answers304(h):
+		v.answer304(x, h)
+	case h.flags&flagCompress != 0 && v.hasAccept:
 		result, forward := v.result, v.forward
 		use := v.find(x)
 		v.result, v.forward = result, forward
@@ -412,7 +415,7 @@ func (v *visit) keepStream(x *pipeline.Exchange, h *head, p *cache.Put, behind b
 		return reasonOfStore(err)
 	}
 	st := newStream(s, w, max(size, -1))
-	st.head = *h
+	st.head, st.max = *h, v.objectMax
 	st.head.fields = bytes.Clone(h.fields)
 	st.full = bytes.Clone(v.full)
 	if v.directed {

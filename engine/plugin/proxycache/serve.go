@@ -172,7 +172,8 @@ func (v *visit) status(x *pipeline.Exchange, s *rules.Status) {
 	s.Forward, s.Collapsed = v.forward, v.collapsed
 	switch v.result {
 	case resultHit, resultStale:
-		s.Hit = !v.collapsed
+		s.Hit = !v.collapsed && x.UpstreamStart == 0
+		s.ForwardStatus = x.UpstreamStatus
 		s.HasTTL, s.TTL = true, (v.head.lifetime-v.head.ageAt(v.begun))/1000
 		if v.collapsed && s.Forward == rules.NotForwarded {
 			s.Forward = rules.URIMiss

@@ -47,25 +47,31 @@ const (
 // now is the time in milliseconds since 1970, from the shared clock.
 func (s *shelf) now() int64 { return pipeline.WallMillis(pipeline.Now()) }
 
-// openShelf returns the shelf that c names.
+// openShelf returns the shelf that m names. A file is one shelf, whatever it is called.
 func openShelf(m Memory, env *pipeline.Env) (*shelf, error) {
 	if m.Size == 0 {
 		m.Size = env.Document.Gateway.MemCacheSize
 	}
-	if m.MaxObjectSize == 0 {
-		m.MaxObjectSize = min(m.Size/16, 16<<20)
+	key := "name/" + m.DictionaryName
+	if m.File != "" {
+		key = "file/" + m.File
 	}
-	first := pipeline.Shared(env, "proxycache/"+m.DictionaryName, func() *Memory { return &m })
-	if *first != m {
-		return nil, fmt.Errorf("memory: %q has another size or file in another instance: size %d, max_object_size %d, file %q there; %d, %d, %q here",
-			m.DictionaryName, first.Size, first.MaxObjectSize, first.File, m.Size, m.MaxObjectSize, m.File)
+	first := pipeline.Shared(env, "proxycache/name/"+m.DictionaryName, func() *Memory { return &m })
+	same := pipeline.Shared(env, "proxycache/"+key, func() *Memory { return &m })
+	for _, other := range [...]*Memory{first, same} {
+		if *other != m {
+			return nil, fmt.Errorf("memory: another instance has other settings for it: name %q, size %d, max_object_size %d, file %q there; %q, %d, %d, %q here",
+				other.DictionaryName, other.Size, other.MaxObjectSize, other.File, m.DictionaryName, m.Size, m.MaxObjectSize, m.File)
+		}
 	}
-	key := fmt.Sprintf("%s/%s/%d", m.DictionaryName, m.File, m.MaxObjectSize)
 	s, err := pipeline.Keep(env, "proxycache/"+key, func() (*shelf, error) { return newShelf(key, &m, env) })
 	if err != nil {
 		return nil, err
 	}
 	s.store.Resize(int64(m.Size))
+	if int64(m.MaxObjectSize) > s.store.ObjectMax() {
+		env.Log.Warn("memory.max_object_size grows with a restart only", "memory", s.name, "now", s.store.ObjectMax())
+	}
 	for _, e := range env.Document.Services {
 		s.services.Store(e.ID, nil)
 	}
@@ -75,7 +81,7 @@ func openShelf(m Memory, env *pipeline.Env) (*shelf, error) {
 func newShelf(key string, m *Memory, env *pipeline.Env) (*shelf, error) {
 	s := &shelf{name: m.DictionaryName, key: key, flights: newFlights(), log: env.Log}
 	s.services.Store("", nil)
-	store, err := cache.Open(cache.Config{Bytes: int64(m.Size), ObjectMax: int64(m.MaxObjectSize), File: m.File, Format: headFormat}, s.now())
+	store, err := cache.Open(cache.Config{Bytes: int64(m.Size), ObjectMax: int64(max(m.MaxObjectSize, min(m.Size/16, 16<<20))), File: m.File, Format: headFormat}, s.now())
 	if err != nil {
 		return nil, fmt.Errorf("memory.file: %w", err)
 	}

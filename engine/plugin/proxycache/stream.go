@@ -24,6 +24,7 @@ type stream struct {
 	more sync.Cond // of mu: bytes have come, or the end
 	refs int       // the pump and the readers
 	over bool
+	seen int64 // how long the body is, once it is over
 	err  error
 	// What the pump could not keep: the bytes it had read, and where the rest is. Whoever
 	// asked first takes them over.
@@ -52,7 +53,11 @@ func (st *stream) pump(body io.Reader) (kept bool) {
 	for {
 		n, err := body.Read(*bp)
 		if n > 0 {
-			if _, werr := st.w.Write((*bp)[:n]); werr != nil {
+			werr := errOutgrown
+			if st.w.Written()+int64(n) <= st.max {
+				_, werr = st.w.Write((*bp)[:n])
+			}
+			if werr != nil {
 				st.w.Abort()
 				st.outgrow(append([]byte(nil), (*bp)[:n]...), body)
 				return false
@@ -75,7 +80,8 @@ func (st *stream) tell() {
 // end takes in the end of the body, or its breaking off.
 func (st *stream) end(body io.Reader, err error) (kept bool) {
 	closeReader(body)
-	if err == io.EOF && (st.size < 0 || st.w.Written() == st.size) {
+	seen := st.w.Written()
+	if err == io.EOF && (st.size < 0 || seen == st.size) {
 		kept = st.w.Commit(st.shelf.now()) == nil
 		err = nil
 	} else {
@@ -85,7 +91,7 @@ func (st *stream) end(body io.Reader, err error) (kept bool) {
 		}
 	}
 	st.mu.Lock()
-	st.over, st.err = true, err
+	st.over, st.err, st.seen = true, err, seen
 	st.more.Broadcast()
 	st.mu.Unlock()
 	return kept
@@ -115,6 +121,7 @@ func (st *stream) read(p []byte, off int64) (n int, err error) {
 	for st.w.Written() <= off && !st.over {
 		st.more.Wait()
 	}
+	seen := st.seen
 	err = st.err
 	st.mu.Unlock()
 	if n = st.w.ReadAt(p, off); n > 0 {
@@ -122,7 +129,7 @@ func (st *stream) read(p []byte, off int64) (n int, err error) {
 	}
 	switch {
 	case err != nil:
-	case st.size >= 0 && off < st.size:
+	case off < seen:
 		err = io.ErrUnexpectedEOF
 	default:
 		err = io.EOF
@@ -197,6 +204,14 @@ func (r *reader) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	return r.rest.Read(p)
+}
+
+// Detach hands what is left over to the reader it returns: closing r does nothing any
+// more. For wrapping a response's body stream, which fasthttp closes when it is replaced.
+func (r *reader) Detach() io.Reader {
+	rest := *r
+	r.closed = true
+	return &rest
 }
 
 // Close implements io.Closer.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -57,6 +58,7 @@ type tier struct {
 	polled  int64      // pipeline.Now() of the last success
 	history []numbered // the last ones up to seq, without a gap
 	pending []string   // rules that Redis does not have yet
+	own     []ownRule  // rules of this gateway that have not been read back
 
 	hits, misses, errors, dropped, rules pipeline.ShardedCounter
 
@@ -77,6 +79,12 @@ type sharer interface {
 // numbered is a purge with its number.
 type numbered struct {
 	seq  int64
+	rule cache.Rule
+}
+
+// ownRule is a purge as it was published.
+type ownRule struct {
+	text string
 	rule cache.Rule
 }
 
@@ -168,6 +176,9 @@ func (t *tier) nameOf(digest []byte) string {
 	return "sluice:cache:" + t.space + ":" + hex.EncodeToString(digest)
 }
 
+// everything is the text of a rule without conditions.
+const everything = "{}"
+
 // publish puts a purge among those that Redis is to have. It waits for nothing.
 func (t *tier) publish(r cache.Rule) {
 	text, err := json.Marshal(r)
@@ -175,9 +186,9 @@ func (t *tier) publish(r cache.Rule) {
 		panic("BUG: a rule does not marshal: " + err.Error())
 	}
 	t.mu.Lock()
-	t.pending = append(t.pending, string(text))
+	t.pending, t.own = append(t.pending, string(text)), append(t.own, ownRule{string(text), r})
 	if len(t.pending) > pendingMax {
-		t.pending = []string{"{}"} // everything
+		t.pending, t.own = []string{everything}, []ownRule{{text: everything}}
 	}
 	t.mu.Unlock()
 	select {
@@ -268,6 +279,7 @@ func (t *tier) begin(epoch string, seq int64) bool {
 		}
 	}
 	t.epoch, t.seq, t.applied, t.history = epoch, 0, applied, nil
+	t.own = slices.DeleteFunc(t.own, func(o ownRule) bool { return !slices.Contains(t.pending, o.text) })
 	return starts
 }
 
@@ -294,6 +306,9 @@ func (t *tier) apply(seq int64, rules []string) {
 			t.shelf.unswept.Store(true)
 		}
 		t.history = append(t.history, numbered{n, rule})
+		if i := slices.IndexFunc(t.own, func(o ownRule) bool { return o.text == body }); i >= 0 {
+			t.own = slices.Delete(t.own, i, i+1)
+		}
 	}
 	if extra := len(t.history) - rulesMax; extra > 0 {
 		t.history = append(t.history[:0], t.history[extra:]...)
@@ -352,17 +367,20 @@ func (t *tier) verdictOf(m moment, labels []uint32) (gone, soft bool) {
 	if m.epoch != t.epoch || m.seq < t.seq-int64(len(t.history)) {
 		return true, false
 	}
-	for i := range t.history {
-		n := &t.history[i]
-		if n.seq <= m.seq || !matches(&n.rule, labels) {
-			continue
+	weigh := func(r *cache.Rule) {
+		if matches(r, labels) {
+			gone, soft = gone || !r.Soft, soft || r.Soft
 		}
-		if !n.rule.Soft {
-			return true, false
-		}
-		soft = true
 	}
-	return false, soft
+	for i := range t.history {
+		if t.history[i].seq > m.seq {
+			weigh(&t.history[i].rule)
+		}
+	}
+	for i := range t.own {
+		weigh(&t.own[i].rule)
+	}
+	return gone, soft
 }
 
 func matches(r *cache.Rule, labels []uint32) bool {
@@ -417,7 +435,7 @@ func (t *tier) fetch(name string) (key []byte) {
 		return nil
 	}
 	if soft {
-		h.lifetime = 0
+		h.flags |= flagStale
 		e.put.Head = h.append(nil)
 	}
 	e.put.Born = born

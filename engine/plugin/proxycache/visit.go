@@ -21,6 +21,7 @@ type visit struct {
 	full  []byte // of the answer: key, or with what Vary names
 	view  cache.View
 	spare cache.View // for looking beside view
+	deep  bool       // look in Redis too
 	found bool       // view is open, and head is of it
 	head  head
 	begun int64 // now, in milliseconds since 1970
@@ -76,13 +77,12 @@ func (v *visit) leave() {
 	}
 }
 
-// look finds the entry of a key, in Redis too if there is one, and reports whether there
-// is one.
+// look finds the entry of a key, with deep in Redis too, and reports whether there is one.
 func (v *visit) look(key []byte) bool {
 	v.leave()
 	s := v.shelf
 	v.found = s.store.Get(key, v.begun, &v.view)
-	if !v.found && v.tier != nil && v.tier.look(key) {
+	if !v.found && v.deep && v.tier != nil && v.tier.look(key) {
 		v.found = s.store.Get(key, v.begun, &v.view)
 	}
 	if v.found && !v.head.read(v.view.Head) {
