@@ -3,6 +3,8 @@ package admin
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"slices"
 	"strings"
 
 	"github.com/valyala/fasthttp"
@@ -56,7 +58,8 @@ func (a *API) cacheRoutes() []route {
 	removing := []string{fasthttp.MethodDelete}
 	both := append([]string{fasthttp.MethodDelete}, reading...)
 	return []route{
-		{purgePath + "*", writing, a.postPurge},
+		{purgePath, writing, a.postPurge},
+		{purgePath + "/*", writing, a.postPurge},
 		{cachePath, removing, a.deleteCache},
 		{cacheAdvancedPath, removing, a.deleteCache},
 		{cachePath + "/*", both, a.cacheEntry},
@@ -68,36 +71,11 @@ func (a *API) cacheRoutes() []route {
 // stale. Conditions are the path, the header Surrogate-Key, the arguments exact and soft,
 // and a JSON object; they must all be met. Without any, everything goes.
 func (a *API) postPurge(ctx *fasthttp.RequestCtx) {
-	p := &Purge{}
-	if body := bytes.TrimSpace(ctx.PostBody()); len(body) > 0 {
-		d := json.NewDecoder(bytes.NewReader(body))
-		d.DisallowUnknownFields()
-		if err := d.Decode(p); err != nil {
-			message(ctx, fasthttp.StatusBadRequest, "expected a JSON object of keys, tags, path, exact, route, service and soft: "+err.Error())
-			return
-		}
-	}
-	path := string(ctx.URI().PathOriginal())
-	if path = strings.TrimPrefix(path, purgePath); path != "" && path != "/" {
-		if p.Path != "" {
-			message(ctx, fasthttp.StatusBadRequest, "path: is in the URL already: "+path)
-			return
-		}
-		p.Path = path
-	}
-	if p.Path != "" && p.Path[0] != '/' {
-		message(ctx, fasthttp.StatusBadRequest, "path: should start with /, got "+p.Path)
+	p, wrong := purgeIn(ctx)
+	if wrong != "" {
+		message(ctx, fasthttp.StatusBadRequest, wrong)
 		return
 	}
-	for _, line := range ctx.Request.Header.PeekAll("Surrogate-Key") {
-		p.Keys = append(p.Keys, strings.Fields(string(line))...)
-	}
-	if len(ctx.Request.Header.Peek("Surrogate-Key")) > 0 && len(p.Keys) == 0 {
-		message(ctx, fasthttp.StatusBadRequest, "Surrogate-Key: names no key")
-		return
-	}
-	p.Exact = p.Exact || isTrue(ctx.QueryArgs().Peek("exact"))
-	p.Soft = p.Soft || isTrue(ctx.QueryArgs().Peek("soft"))
 	purged, err := a.Caches.Purge(p)
 	if err != nil {
 		message(ctx, fasthttp.StatusBadRequest, err.Error())
@@ -105,6 +83,52 @@ func (a *API) postPurge(ctx *fasthttp.RequestCtx) {
 	}
 	answer(ctx, fasthttp.StatusOK, map[string]int{"purged": purged})
 }
+
+// purgeIn reads a request to purge, or says what is wrong with it: a condition that is
+// empty is a mistake and must not purge everything.
+func purgeIn(ctx *fasthttp.RequestCtx) (p *Purge, wrong string) {
+	p = &Purge{}
+	if body := bytes.TrimSpace(ctx.PostBody()); len(body) > 0 {
+		d := json.NewDecoder(bytes.NewReader(body))
+		d.DisallowUnknownFields()
+		err := d.Decode(p)
+		if err == nil && d.More() {
+			err = errors.New("text after it")
+		}
+		if err != nil {
+			return nil, "expected a JSON object of keys, tags, path, exact, route, service and soft: " + err.Error()
+		}
+	}
+	path := strings.TrimPrefix(string(ctx.URI().PathOriginal()), purgePath)
+	if path != "" && path != "/" {
+		if p.Path != "" {
+			return nil, "path: is in the URL already: " + path
+		}
+		p.Path = path
+	}
+	header := ctx.Request.Header.PeekAll("Surrogate-Key")
+	for _, line := range header {
+		p.Keys = append(p.Keys, strings.Fields(string(line))...)
+	}
+	p.Exact = p.Exact || isTrue(ctx.QueryArgs().Peek("exact"))
+	p.Soft = p.Soft || isTrue(ctx.QueryArgs().Peek("soft"))
+	switch {
+	case p.Path != "" && p.Path[0] != '/':
+		return nil, "path: should start with /, got " + p.Path
+	case p.Exact && p.Path == "":
+		return nil, "exact: needs a path"
+	case len(header) > 0 && len(p.Keys) == 0:
+		return nil, "Surrogate-Key: names no key"
+	case p.Keys != nil && !named(p.Keys):
+		return nil, "keys: names no key, or an empty one"
+	case p.Tags != nil && !named(p.Tags):
+		return nil, "tags: names no key, or an empty one"
+	}
+	return p, ""
+}
+
+// named reports whether a list has names only, and at least one.
+func named(list []string) bool { return len(list) > 0 && !slices.Contains(list, "") }
 
 // deleteCache is DELETE /proxy-cache: everything goes, as in Kong.
 func (a *API) deleteCache(ctx *fasthttp.RequestCtx) {
@@ -118,7 +142,13 @@ func (a *API) deleteCache(ctx *fasthttp.RequestCtx) {
 // one answer, shown or removed.
 func (a *API) cacheEntry(ctx *fasthttp.RequestCtx) {
 	path := strings.TrimSuffix(string(ctx.Path()), "/")
-	path = strings.TrimPrefix(strings.TrimPrefix(path, cacheAdvancedPath+"/"), cachePath+"/")
+	path = strings.TrimPrefix(strings.TrimPrefix(path, cacheAdvancedPath), cachePath)
+	if path == "" {
+		ctx.Response.Header.Set("Allow", "DELETE, OPTIONS")
+		message(ctx, fasthttp.StatusMethodNotAllowed, "Method not allowed")
+		return
+	}
+	path = path[1:]
 	plugin, key := "", path
 	if parts := strings.Split(path, "/"); len(parts) == 3 && parts[1] == "caches" {
 		key = parts[2]

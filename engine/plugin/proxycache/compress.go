@@ -2,6 +2,7 @@ package proxycache
 
 import (
 	"bytes"
+	"sync"
 
 	"github.com/valyala/fasthttp"
 
@@ -62,7 +63,8 @@ func (v *visit) serveEncoded(x *pipeline.Exchange, size int64) pipeline.Verdict 
 	switch found, worth := v.encoded(key, stored); {
 	case worth:
 		return v.give(x, status, v.head.fields, part{0, v.view.Size})
-	case !found:
+	case !found && v.shelf.encoding.begin(key):
+		defer v.shelf.encoding.end(key)
 		if fields, body := v.encode(x, key, coding); body != nil {
 			return x.AnswerStored(status, fields, body)
 		}
@@ -147,6 +149,23 @@ func encodedFields(dst, fields []byte, coding rules.Codings) []byte {
 	return append(dst, '\r', '\n')
 }
 
+// withoutEncoding takes accept-encoding out of names as AppendVaryNames has them, in place.
+func withoutEncoding(names []byte) []byte {
+	kept := names[:0]
+	for len(names) > 0 {
+		var name []byte
+		name, names, _ = bytes.Cut(names, []byte{','})
+		if string(name) == "accept-encoding" {
+			continue
+		}
+		if len(kept) > 0 {
+			kept = append(kept, ',')
+		}
+		kept = append(kept, name...)
+	}
+	return kept
+}
+
 // varyOnEncoding adds Accept-Encoding to what an answer differs by.
 func varyOnEncoding(fields []byte) []byte {
 	for rest := fields; len(rest) > 0; {
@@ -158,3 +177,15 @@ func varyOnEncoding(fields []byte) []byte {
 	}
 	return append(fields, "Vary: Accept-Encoding\r\n"...)
 }
+
+// encoders are the encodings that are being made: whoever else wants one meanwhile gets
+// the answer as it is, which every client can read unless it says otherwise. Safe for
+// concurrent use.
+type encoders struct{ under sync.Map }
+
+func (e *encoders) begin(key []byte) bool {
+	_, taken := e.under.LoadOrStore(string(key), nil)
+	return !taken
+}
+
+func (e *encoders) end(key []byte) { e.under.Delete(string(key)) }

@@ -292,6 +292,9 @@ func (v *visit) finish(h *head, now int64) {
 	a.tidy(v.instance, now)
 	a.examine(v.instance, int(h.status), now)
 	a.length = length
+	if h.flags&flagCompress != 0 {
+		a.vary = withoutEncoding(a.vary) // the service was not told, and encodings are made here
+	}
 	h.fields, h.etag, h.modified = a.fields, a.etag, a.modified
 }
 
@@ -385,7 +388,10 @@ func (v *visit) hand(x *pipeline.Exchange, h *head, behind bool) {
 	}
 	switch {
 	case v.conditional() && v.answers304(h):
+		v.shelf.meters.count(x, v.result, reasonNone)
+		v.stageStatus(x)
 		v.answer304(x, h)
+		return
 	case h.flags&flagCompress != 0 && v.hasAccept:
 		result, forward := v.result, v.forward
 		use := v.find(x)
@@ -395,8 +401,16 @@ func (v *visit) hand(x *pipeline.Exchange, h *head, behind bool) {
 			return
 		}
 	}
+	v.tellVary(&x.Ctx.Response, h)
 	v.shelf.meters.count(x, v.result, reasonNone)
 	v.stageStatus(x)
+}
+
+// tellVary has an answer that others get in other encodings say so.
+func (v *visit) tellVary(resp *fasthttp.Response, h *head) {
+	if h.flags&flagCompress != 0 && !rules.ListHas(resp.Header.Peek("Vary"), []byte("Accept-Encoding")) {
+		resp.Header.Add("Vary", "Accept-Encoding")
+	}
 }
 
 // keepStream stores an answer whose body is still coming. Its client, and those who wait
@@ -415,7 +429,7 @@ func (v *visit) keepStream(x *pipeline.Exchange, h *head, p *cache.Put, behind b
 		return reasonOfStore(err)
 	}
 	st := newStream(s, w, max(size, -1))
-	st.head, st.max = *h, v.objectMax
+	st.head, st.max = *h, v.objectMax-int64(len(p.Head))
 	st.head.fields = bytes.Clone(h.fields)
 	st.full = bytes.Clone(v.full)
 	if v.directed {
@@ -454,6 +468,7 @@ func (v *visit) keepStream(x *pipeline.Exchange, h *head, p *cache.Put, behind b
 	v.kept = true
 	v.shelf.meters.count(x, v.result, reasonNone)
 	v.stageStatus(x)
+	v.tellVary(resp, h)
 	if v.conditional() && v.answers304(&st.head) {
 		v.answer304(x, &st.head)
 		go run()

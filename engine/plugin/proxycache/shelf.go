@@ -28,6 +28,7 @@ type shelf struct {
 
 	recovered bool     // the store was not empty when it was opened
 	services  sync.Map // ids that may have answers here
+	encoding  encoders
 	behind    atomic.Int64
 	pumps     atomic.Int64
 	unswept   atomic.Bool
@@ -56,13 +57,12 @@ func openShelf(m Memory, env *pipeline.Env) (*shelf, error) {
 	if m.File != "" {
 		key = "file/" + m.File
 	}
-	first := pipeline.Shared(env, "proxycache/name/"+m.DictionaryName, func() *Memory { return &m })
-	same := pipeline.Shared(env, "proxycache/"+key, func() *Memory { return &m })
-	for _, other := range [...]*Memory{first, same} {
-		if *other != m {
-			return nil, fmt.Errorf("memory: another instance has other settings for it: name %q, size %d, max_object_size %d, file %q there; %q, %d, %d, %q here",
-				other.DictionaryName, other.Size, other.MaxObjectSize, other.File, m.DictionaryName, m.Size, m.MaxObjectSize, m.File)
-		}
+	if first := pipeline.Shared(env, "proxycache/name/"+m.DictionaryName, func() *Memory { return &m }); *first != m {
+		return nil, fmt.Errorf("memory: %q has another size or file in another instance: size %d, max_object_size %d, file %q there; %d, %d, %q here",
+			m.DictionaryName, first.Size, first.MaxObjectSize, first.File, m.Size, m.MaxObjectSize, m.File)
+	}
+	if first := pipeline.Shared(env, "proxycache/"+key, func() *Memory { return &m }); *first != m {
+		return nil, fmt.Errorf("memory.file: %q is the file of %q in another instance, and of %q here", m.File, first.DictionaryName, m.DictionaryName)
 	}
 	s, err := pipeline.Keep(env, "proxycache/"+key, func() (*shelf, error) { return newShelf(key, &m, env) })
 	if err != nil {

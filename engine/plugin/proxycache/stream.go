@@ -17,6 +17,7 @@ type stream struct {
 	w     *cache.Writer
 	head  head   // its fields are the stream's own
 	size  int64  // announced, -1 for unknown
+	max   int64  // that the instance keeps
 	full  []byte // of the answer
 	vary  []byte // what the two differ by
 
