@@ -353,6 +353,7 @@ func (f *cacheFleet) spreadsSome(t *testing.T) {
 			got++
 		}
 	}
+	t.Logf("%d of %d answers are shared", got, n)
 	if got < n/3 {
 		t.Errorf("%d of %d answers are shared", got, n)
 	}
