@@ -215,17 +215,28 @@ func (v *visit) date(h *head, name string) int64 {
 // answer304 answers that the client's copy stands, with the fields that RFC 9110 section
 // 15.4.5 asks for and those that say nothing of the body.
 func (v *visit) answer304(x *pipeline.Exchange, h *head) pipeline.Verdict {
-	out := v.out[:0]
-	for rest := h.fields; len(rest) > 0; {
+	v.out = appendFieldsBut(v.out[:0], h.fields, describesBody)
+	return x.AnswerStored(fasthttp.StatusNotModified, v.out, nil)
+}
+
+// appendFieldsBut appends the fields whose names leavesOut does not.
+func appendFieldsBut(dst, fields []byte, leavesOut func(name []byte) bool) []byte {
+	for rest := fields; len(rest) > 0; {
 		whole := rest
 		var name []byte
-		if name, _, rest = pipeline.CutField(rest); describesBody(name) {
-			continue
+		if name, _, rest = pipeline.CutField(rest); !leavesOut(name) {
+			dst = append(dst, whole[:len(whole)-len(rest)]...)
 		}
-		out = append(out, whole[:len(whole)-len(rest)]...)
 	}
-	v.out = out
-	return x.AnswerStored(fasthttp.StatusNotModified, out, nil)
+	return dst
+}
+
+func describesWhole(name []byte) bool {
+	switch string(name) {
+	case "Cache-Control", "Cdn-Cache-Control", "Expires", "Etag", "Last-Modified", "Content-Type", "Content-Encoding":
+		return true
+	}
+	return false
 }
 
 func describesBody(name []byte) bool {
@@ -244,7 +255,13 @@ func (v *visit) serveRange(x *pipeline.Exchange, size int64) (verdict pipeline.V
 		return pipeline.Next, false
 	}
 	r, kind := rules.ParseRange(v.ranges, size)
-	out := append(v.out[:0], h.fields...)
+	out := v.out[:0]
+	if kind == rules.RangeUnsatisfiable {
+		// How long the whole is fresh is not said of this, lest somebody keep it.
+		out = appendFieldsBut(out, h.fields, describesWhole)
+	} else {
+		out = append(out, h.fields...)
+	}
 	out = append(out, "Content-Range: bytes "...)
 	switch kind {
 	case rules.RangeOne:
