@@ -260,3 +260,23 @@ func TestCacheRedisWarmsANewGateway(t *testing.T) {
 	}
 	x.gates[2].expects("/x/0", "Miss", 200, "/x/0 2") // purged before it was there
 }
+
+// What is kept survives that Redis comes and goes with the document, and what is purged
+// without it stays purged.
+func TestCacheRedisOverReloads(t *testing.T) {
+	x := shareServer(t, 2, redistest.Start(t), "cache_ttl: 300")
+	x.spreads("/a", "/b")
+	one := x.gates[0]
+	l := x.load()
+	for range 3 {
+		one.apply(keeping("cache_ttl: 300"))
+		one.expects("/a", "Hit", 200, "/a 1")
+		one.apply(x.doc)
+		one.expects("/a", "Hit", 200, "/a 1")
+	}
+	one.Purge(&pipeline.Purge{Path: "/a"})
+	eventually(t, "the purge reaches the other gateway", func() bool { return x.asked(x.gates[1], "/a") })
+	x.awaitShared()
+	x.spreads("/c")
+	l.check(t)
+}

@@ -188,6 +188,14 @@ func (v *visit) seek(x *pipeline.Exchange) pipeline.Verdict {
 		if use == useAnswer {
 			return v.serve(x)
 		}
+		if v.collapsed && use == useAsk && v.forward == rules.ByRequest {
+			// What came while x waited is as new as x can want it; else x asks himself.
+			if v.head.stored >= x.WallMillis() {
+				v.result = resultHit
+				return v.serve(x)
+			}
+			return v.fetch(x)
+		}
 		if v.directives && v.directed && v.demands.OnlyIfCached {
 			v.result, v.why, v.forward = resultMiss, reasonNone, rules.NotForwarded
 			v.shelf.meters.count(x, resultMiss, reasonNone)

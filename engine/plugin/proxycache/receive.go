@@ -430,6 +430,9 @@ func (v *visit) keepStream(x *pipeline.Exchange, h *head, p *cache.Put, behind b
 	}
 	st := newStream(s, w, max(size, -1))
 	st.head, st.max = *h, v.objectMax-int64(len(p.Head))
+	if st.alone = v.patience * int64(time.Millisecond); size >= 0 {
+		st.alone *= 10 // it has an end
+	}
 	st.head.fields = bytes.Clone(h.fields)
 	st.full = bytes.Clone(v.full)
 	if v.directed {

@@ -18,12 +18,14 @@ type stream struct {
 	head  head   // its fields are the stream's own
 	size  int64  // announced, -1 for unknown
 	max   int64  // that the instance keeps
+	alone int64  // nanoseconds for which the pump goes on when all clients have left
 	full  []byte // of the answer
 	vary  []byte // what the two differ by
 
 	mu   sync.Mutex
 	more sync.Cond // of mu: bytes have come, or the end
 	refs int       // the pump and the readers
+	left int64     // pipeline.Now() when the last reader went, 0 while there is one
 	over bool
 	seen int64 // how long the body is, once it is over
 	err  error
@@ -31,7 +33,7 @@ type stream struct {
 	// asked first takes them over.
 	spill []byte
 	rest  io.Reader
-	left  bool // nobody will
+	gone  bool // he has left
 }
 
 func newStream(s *shelf, w *cache.Writer, size int64) *stream {
@@ -65,10 +67,23 @@ func (st *stream) pump(body io.Reader) (kept bool) {
 			}
 			st.tell()
 		}
+		if err == nil && st.pointless() {
+			err = errAlone
+		}
 		if err != nil {
 			return st.end(body, err)
 		}
 	}
+}
+
+var errAlone = errors.New("all clients have left")
+
+// pointless reports whether the clients have left for so long that an answer which may
+// have no end is not worth its connection.
+func (st *stream) pointless() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.left != 0 && pipeline.Now()-st.left > st.alone
 }
 
 // tell wakes those who wait for more.
@@ -102,7 +117,7 @@ func (st *stream) end(body io.Reader, err error) (kept bool) {
 func (st *stream) outgrow(spill []byte, rest io.Reader) {
 	st.mu.Lock()
 	st.over, st.err = true, errOutgrown
-	abandoned := st.left
+	abandoned := st.gone
 	if !abandoned {
 		st.spill, st.rest = spill, rest
 	}
@@ -164,6 +179,7 @@ func (st *stream) newReader(x *pipeline.Exchange, leads bool) *reader {
 		return nil
 	}
 	st.refs++
+	st.left = 0
 	return &reader{st: st, x: x, leads: leads}
 }
 
@@ -172,6 +188,9 @@ func (st *stream) release() {
 	st.mu.Lock()
 	st.refs--
 	last := st.refs == 0
+	if st.refs == 1 {
+		st.left = pipeline.Now()
+	}
 	st.mu.Unlock()
 	if last {
 		st.w.Release()
@@ -227,7 +246,7 @@ func (r *reader) Close() error {
 	if r.leads {
 		r.st.mu.Lock()
 		rest := r.st.rest
-		r.st.left, r.st.spill, r.st.rest = true, nil, nil
+		r.st.gone, r.st.spill, r.st.rest = true, nil, nil
 		r.st.mu.Unlock()
 		if rest != nil {
 			closeReader(rest)
