@@ -260,8 +260,25 @@ func TestCacheStampedeOfEncodings(t *testing.T) {
 		if n := s.hits("o:1"); n != 1 {
 			t.Errorf("%d requests at the origin", n)
 		}
-		if n := g.cacheCount("encoded_total"); n > 12 {
-			t.Errorf("%d times encoded", n)
+	}
+}
+
+// Many who want the same encoding at the same time have it made once.
+func TestCacheEncodesOnce(t *testing.T) {
+	body := prose(900 << 10)
+	s := newStage(t)
+	g := s.start(keeping(compressed + "cache_ttl: 300"))
+	s.cast("o:1", role{answer: sized(body)})
+	g.fill("/x")
+	eventually(t, "it is kept", func() bool { return g.cacheCount("stored_total") == 1 })
+	list := g.crowd(100, "/x", func(int) []string { return []string{"Accept-Encoding", "br"} })
+	for _, p := range list {
+		a := p.wait(t)
+		if coding := a.resp.Header.Get("Content-Encoding"); unencoded(t, coding, a.body) != body {
+			t.Errorf("%q, %d bytes, %v", coding, len(a.body), a.err)
 		}
+	}
+	if n := g.cacheCount("encoded_total"); n > 3 {
+		t.Errorf("%d times encoded", n)
 	}
 }

@@ -27,6 +27,7 @@ package customcacheinvalidator
 
 import (
 	"bytes"
+	"slices"
 
 	"github.com/sluice-gateway/sluice/engine/pipeline"
 )
@@ -74,12 +75,7 @@ func (i *invalidator) receive(x *pipeline.Exchange) {
 }
 
 func (i *invalidator) changes(method []byte) bool {
-	for _, m := range i.InvalidateOn {
-		if string(method) == m {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(i.InvalidateOn, string(method))
 }
 
 // at takes back what is kept at a path of x's service.

@@ -234,7 +234,8 @@ func (a *answer) merge(kept []byte) {
 			merged = append(merged, whole[:len(whole)-len(rest)]...)
 		}
 	}
-	a.fields, a.lists.other = append(fresh[:0], merged...), merged[:0]
+	fresh = append(fresh[:0], merged...)
+	a.fields, a.lists.other = fresh, merged[:0]
 }
 
 func hasField(fields, name []byte) bool {

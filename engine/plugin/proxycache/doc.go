@@ -95,15 +95,20 @@
 //	visit.go       what one request wants and has found
 //	key.go         keys and labels
 //	serve.go       an answer from what is kept
-//	receive.go     the Receive hook: what has come, is it kept?
+//	receive.go     the Receive hook: what has come?
 //	answer.go      what an answer's header says
+//	plan.go        is it kept, and for how long?
+//	keep.go        keeping it
+//	freshen.go     what the service lets stand, and what a change takes back
+//	tag.go         surrogate keys that other hooks have put on it
 //	flight.go      requests that wait for another's answer
 //	stream.go      an answer that is read by many while it comes
 //	head.go        how an answer is laid out in the store
 //	shelf.go       one memory, and what belongs to it
-//	tier.go        the Redis behind it
+//	tier.go        the Redis behind it; tierpurge.go its purges, share.go its entries
 //	purge.go       what is taken back
 //	compress.go    encodings
 //	meters.go      what is counted
+//	explain.go     what an operator is told
 //	rules/         the rules of RFC 9111 and its kin, as pure functions
 package proxycache

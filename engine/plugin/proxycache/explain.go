@@ -42,7 +42,7 @@ func explained(i *instance, c *Config, x *pipeline.Exchange) []string {
 	switch {
 	case v.ranges != nil:
 		return append(says, "a kept answer gives the range; else the service is asked for it, and the answer is not kept: "+explanations[reasonRange])
-	case v.wants.head && i.directed:
+	case v.isHead && i.directed:
 		return append(says, "a kept answer to GET serves it; else the service is asked, and the answer is not kept")
 	case !x.Answered():
 		return append(says, "say what the service answers, by --status and --answer, to be told whether that is kept")

@@ -118,10 +118,8 @@ func (k *keying) counts(arg []byte) bool {
 }
 
 func argumentName(arg []byte) []byte {
-	if i := bytes.IndexByte(arg, '='); i >= 0 {
-		return arg[:i]
-	}
-	return arg
+	name, _, _ := bytes.Cut(arg, []byte{'='})
+	return name
 }
 
 // appendLower appends b with ASCII letters in lower case.

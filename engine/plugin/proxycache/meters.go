@@ -112,7 +112,7 @@ func (m *meters) given(x *pipeline.Exchange, age, bytes int64) {
 // expose writes the metrics of the memory called name.
 func (m *meters) expose(w io.Writer, name string) {
 	line := func(metric, labels string, v int64) {
-		fmt.Fprintf(w, "sluice_cache_%s{cache=%q%s} %d\n", metric, name, labels, v)
+		_, _ = fmt.Fprintf(w, "sluice_cache_%s{cache=%q%s} %d\n", metric, name, labels, v) // what fails is the client who asked
 	}
 	for r := range results {
 		line("requests_total", fmt.Sprintf(",result=%q", resultLabels[r]), m.results[r].Load())
@@ -131,7 +131,7 @@ func (m *meters) expose(w io.Writer, name string) {
 		}
 		line("age_seconds_bucket", fmt.Sprintf(",le=%q", le), total)
 	}
-	fmt.Fprintf(w, "sluice_cache_age_seconds_sum{cache=%q} %g\n", name, float64(m.ageSum.Load())/1000)
+	_, _ = fmt.Fprintf(w, "sluice_cache_age_seconds_sum{cache=%q} %g\n", name, float64(m.ageSum.Load())/1000)
 	line("age_seconds_count", "", total)
 	for _, c := range [...]struct {
 		metric string
@@ -159,7 +159,7 @@ func exposeStore(w io.Writer, name string, s *cache.Stats) {
 		{"refused_total", `,reason="too_large"`, count(s.TooLarge)}, {"refused_total", `,reason="full"`, count(s.Full)},
 		{"refused_total", `,reason="purged"`, count(s.BornPurged)}, {"refused_total", `,reason="pinned"`, count(s.Pinned)},
 	} {
-		fmt.Fprintf(w, "sluice_cache_%s{cache=%q%s} %d\n", m.metric, name, m.labels, m.n)
+		_, _ = fmt.Fprintf(w, "sluice_cache_%s{cache=%q%s} %d\n", m.metric, name, m.labels, m.n)
 	}
 }
 

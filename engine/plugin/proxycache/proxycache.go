@@ -125,12 +125,12 @@ func (i *instance) request(x *pipeline.Exchange) pipeline.Verdict {
 	method := i.method(x)
 	if method == "" {
 		v.fetching = true // Receive looks whether it changes anything
-		return v.bypass(x, reasonMethod)
+		return v.bypass(reasonMethod)
 	}
-	v.wants.read(&x.Ctx.Request.Header, &v.lists)
+	v.read(&x.Ctx.Request.Header, &v.lists)
 	v.begun = x.WallMillis()
 	if why := v.excluded(x); why != reasonNone {
-		return v.bypass(x, why)
+		return v.bypass(why)
 	}
 	v.key = i.append(v.key, x, method)
 	return v.seek(x)
@@ -167,8 +167,8 @@ func (v *visit) excluded(x *pipeline.Exchange) reason {
 	return reasonNone
 }
 
-// bypass lets x pass by the cache.
-func (v *visit) bypass(x *pipeline.Exchange, why reason) pipeline.Verdict {
+// bypass lets the request pass by the cache.
+func (v *visit) bypass(why reason) pipeline.Verdict {
 	v.result, v.why, v.forward = resultBypass, why, rules.Bypass
 	if why == reasonMethod {
 		v.forward = rules.ByMethod
@@ -221,7 +221,7 @@ func (v *visit) seek(x *pipeline.Exchange) pipeline.Verdict {
 // alone reports whether only this request can use what the service will say: it
 // waits for nobody, and nobody for it.
 func (v *visit) alone(x *pipeline.Exchange) bool {
-	return v.wants.ranges != nil || v.wants.head && v.directed || !x.Ctx.Request.Header.IsHTTP11() || len(x.Ctx.Request.Body()) > 0
+	return v.ranges != nil || v.isHead && v.directed || !x.Ctx.Request.Header.IsHTTP11() || len(x.Ctx.Request.Body()) > 0
 }
 
 // use is what can be done with what was found.
@@ -333,11 +333,11 @@ func (v *visit) fetch(x *pipeline.Exchange) pipeline.Verdict {
 	if v.tier != nil {
 		v.moment, _ = v.tier.now()
 	}
-	v.storing = v.wants.ranges == nil && (!v.wants.head || !v.directed) && !(v.directives && v.directed && v.demands.NoStore)
+	v.storing = v.ranges == nil && (!v.isHead || !v.directed) && (!v.directives || !v.directed || !v.demands.NoStore)
 	if !v.storing {
-		if v.result, v.why = resultBypass, reasonRequestNoStore; v.wants.ranges != nil {
+		if v.result, v.why = resultBypass, reasonRequestNoStore; v.ranges != nil {
 			v.why = reasonRange
-		} else if v.wants.head {
+		} else if v.isHead {
 			v.result, v.why = resultMiss, reasonNone
 		}
 		return pipeline.Next

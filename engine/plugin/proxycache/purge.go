@@ -55,7 +55,7 @@ func (s *shelf) rule(p *pipeline.Purge) (r cache.Rule, ok bool) {
 		}
 	}
 	if len(p.Keys) > 0 {
-		var keys []uint32
+		keys := make([]uint32, 0, len(p.Keys))
 		for _, k := range p.Keys {
 			keys = append(keys, label(labelKey, []byte(k)))
 		}

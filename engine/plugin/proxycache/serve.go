@@ -1,6 +1,7 @@
 package proxycache
 
 import (
+	"bytes"
 	"encoding/hex"
 	"io"
 	"strconv"
@@ -34,12 +35,12 @@ func (v *visit) serve(x *pipeline.Exchange) pipeline.Verdict {
 		if verdict, done := v.serveRange(x, size); done {
 			return verdict
 		}
-	case v.wants.head:
+	case v.isHead:
 		if h.length >= 0 && size == 0 {
 			size = h.length // kept of a HEAD
 		}
 		return x.AnswerStoredHead(int(h.status), h.fields, int(size))
-	case h.flags&flagCompress != 0 && v.compress && !(v.directives && v.demands.NoTransform):
+	case h.flags&flagCompress != 0 && v.compress && (!v.directives || !v.demands.NoTransform):
 		return v.serveEncoded(x, size)
 	}
 	return v.give(x, int(h.status), h.fields, part{0, size})
@@ -286,7 +287,7 @@ func (v *visit) readAlong(x *pipeline.Exchange, st *stream) bool {
 	if len(st.vary) > 0 {
 		v.full = appendSelecting(append(v.full[:0], v.key...), x, st.vary)
 	}
-	if string(st.full) != string(v.full) {
+	if !bytes.Equal(st.full, v.full) {
 		return false
 	}
 	body := st.newReader(x, false)

@@ -1,6 +1,7 @@
 package proxycache
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"sync"
@@ -269,7 +270,7 @@ func (st *stream) resume(x *pipeline.Exchange, off int64) io.Reader {
 	unconditional(&c.Ctx.Request.Header)
 	c.Forward()
 	resp := &c.Ctx.Response
-	if c.Source != pipeline.SourceService || resp.StatusCode() != int(st.head.status) || string(resp.Header.Peek("Etag")) != string(etag) {
+	if c.Source != pipeline.SourceService || resp.StatusCode() != int(st.head.status) || !bytes.Equal(resp.Header.Peek("Etag"), etag) {
 		_ = resp.CloseBodyStream()
 		return nil
 	}

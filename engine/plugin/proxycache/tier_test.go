@@ -11,7 +11,7 @@ import (
 func TestShareRoundTrip(t *testing.T) {
 	f := func(p cache.Put, m moment, body string) {
 		t.Helper()
-		b := appendShare(nil, &p, m, []byte(body))
+		b := writeShare(&p, m, []byte(body))
 		e, ok := readShare(b)
 		if !ok || !bytes.Equal(e.put.Key, p.Key) || !bytes.Equal(e.put.Head, p.Head) || !slices.Equal(e.put.Labels, p.Labels) ||
 			e.put.Expires != p.Expires || e.moment != m || string(e.body) != body {
@@ -33,10 +33,10 @@ func TestShareRoundTrip(t *testing.T) {
 }
 
 func FuzzReadShare(f *testing.F) {
-	f.Add(appendShare(nil, &cache.Put{Key: []byte("k"), Head: []byte("h"), Labels: []uint32{1}, Expires: 5}, moment{"E", 1}, []byte("b")))
+	f.Add(writeShare(&cache.Put{Key: []byte("k"), Head: []byte("h"), Labels: []uint32{1}, Expires: 5}, moment{"E", 1}, []byte("b")))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if e, ok := readShare(b); ok {
-			again, ok := readShare(appendShare(nil, &e.put, e.moment, e.body))
+			again, ok := readShare(writeShare(&e.put, e.moment, e.body))
 			if !ok || !bytes.Equal(again.body, e.body) || !bytes.Equal(again.put.Key, e.put.Key) {
 				t.Error("what is read does not survive a round trip")
 			}

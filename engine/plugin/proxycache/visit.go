@@ -94,7 +94,7 @@ func (v *visit) look(key []byte) bool {
 // wants are what a request says about caching, taken from its header in one pass. The
 // bytes lie there.
 type wants struct {
-	head         bool // its method
+	isHead       bool // its method
 	authorized   bool
 	precondition bool // If-Match or If-Unmodified-Since
 	directives   bool // Cache-Control, or Pragma
@@ -110,7 +110,7 @@ type wants struct {
 
 // read takes what h says.
 func (w *wants) read(h *fasthttp.RequestHeader, text *[]byte) {
-	w.head = h.IsHead()
+	w.isHead = h.IsHead()
 	pragma := []byte(nil)
 	control := false
 	for name, value := range h.All() {
