@@ -21,6 +21,8 @@ import (
 //	cache_large_test.go       sizes, ranges, slow readers
 //	cache_stale_test.go       what is given while the service fails
 //	cache_purge_test.go       what is taken back
+//	cache_invalidator_test.go what is taken back by requests that change something
+//	cache_churn_test.go       much at a time; nothing is left behind
 //	cache_reload_test.go      what outlives a reload and a restart
 //	cache_encoding_test.go    compression
 //	cache_metrics_test.go     what is counted
