@@ -9,7 +9,11 @@ import (
 // held for reading by Get and Sweep and for writing by whoever stores, evicts or
 // removes.
 type shard struct {
-	mu     sync.RWMutex
+	// The lock has a line of its own: every reader writes to it, and reads what follows.
+	_  [64]byte
+	mu sync.RWMutex
+	_  [40]byte
+
 	index  index
 	mems   [][]byte // of segs, one step less to a record
 	store  *Store

@@ -25,7 +25,7 @@ func (e *Engine) depart(x *exchange, s *snapshot.Snapshot) {
 	if !x.Raw {
 		x.ApplyStaged()
 	}
-	if x.arrival.fast && len(x.AnswerField(nameDate)) == 0 {
+	if x.arrival.fast && x.Source != pipeline.SourceCache && len(x.AnswerField(nameDate)) == 0 { // what is kept has one
 		x.Stage("Date", *e.date.Load()) // fasthttp would drop it from its headers
 	}
 }
