@@ -173,7 +173,7 @@ type Exchange struct {
 	// Errors is how this gateway words its own errors; never nil. Writer: serve.
 	Errors *ErrorStyle
 
-	fields     []byte // of a stored answer, as they go over the wire; its owner's
+	fields     Fields // of a stored answer
 	staged     []stagedHeader
 	stagedLens uint64 // bit n: a name of n bytes is staged (n modulo 64)
 	scratch    []byte // bytes of staged values

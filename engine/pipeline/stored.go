@@ -12,11 +12,30 @@ import (
 
 // This file is for plugins that answer with what the service has answered before.
 
-// AnswerStored makes an answer that was kept the answer of x and returns Done. fields are
-// its header as it goes over the wire: lines with their CRLF, names in canonical form,
-// none that frames the body. They and body must stay as they are until the Log hooks
-// have run.
-func (x *Exchange) AnswerStored(status int, fields, body []byte) Verdict {
+// Fields are the header of a kept answer as it goes over the wire: lines with their CRLF,
+// names in canonical form, none that frames the body. The bytes are their owner's.
+type Fields struct {
+	Text []byte
+	// Lens has bit n set where a name has n bytes, modulo 64: with it most answers need
+	// not be read line by line. 0 where that is not known.
+	Lens uint64
+}
+
+// LensOf returns the Lens of fields.
+func LensOf(fields []byte) (lens uint64) {
+	for len(fields) > 0 {
+		var name []byte
+		name, _, fields = CutField(fields)
+		lens |= lenBit(len(name))
+	}
+	return lens
+}
+
+func lenBit(n int) uint64 { return 1 << (n & 63) }
+
+// AnswerStored makes an answer that was kept the answer of x and returns Done. fields and
+// body must stay as they are until the user values of the request are closed.
+func (x *Exchange) AnswerStored(status int, fields Fields, body []byte) Verdict {
 	x.storedHead(status, fields)
 	if x.Raw {
 		x.Ctx.Response.SetBodyRaw(body)
@@ -28,7 +47,7 @@ func (x *Exchange) AnswerStored(status int, fields, body []byte) Verdict {
 
 // AnswerStoredStream is AnswerStored with a body that is read as it is sent: of size
 // bytes, or in chunks where size is -1. It is closed when it has been sent.
-func (x *Exchange) AnswerStoredStream(status int, fields []byte, body io.ReadCloser, size int) Verdict {
+func (x *Exchange) AnswerStoredStream(status int, fields Fields, body io.ReadCloser, size int) Verdict {
 	x.storedHead(status, fields)
 	x.Ctx.Response.SetBodyStream(body, size)
 	x.Ctx.Response.ImmediateHeaderFlush = size < 0
@@ -36,14 +55,14 @@ func (x *Exchange) AnswerStoredStream(status int, fields []byte, body io.ReadClo
 }
 
 // AnswerStoredHead is AnswerStored without the body, which has size bytes: for HEAD.
-func (x *Exchange) AnswerStoredHead(status int, fields []byte, size int) Verdict {
+func (x *Exchange) AnswerStoredHead(status int, fields Fields, size int) Verdict {
 	x.storedHead(status, fields)
 	x.Ctx.Response.SkipBody = true
 	x.Ctx.Response.Header.SetContentLength(size)
 	return Done
 }
 
-func (x *Exchange) storedHead(status int, fields []byte) {
+func (x *Exchange) storedHead(status int, fields Fields) {
 	resp := &x.Ctx.Response
 	x.Source = SourceCache
 	if x.Raw { // Fast path.
@@ -56,7 +75,7 @@ func (x *Exchange) storedHead(status int, fields []byte) {
 	resp.ResetBody()
 	resp.SkipBody, resp.ImmediateHeaderFlush = false, false
 	r := fieldReaders.Get().(*fieldReader)
-	r.read(&resp.Header, fields)
+	r.read(&resp.Header, fields.Text)
 	fieldReaders.Put(r)
 	resp.SetStatusCode(status)
 }
@@ -100,10 +119,11 @@ var crlf, colon = []byte("\r\n"), []byte{':'}
 // appendFields appends the fields of a stored answer but for those that staged ones
 // take the place of.
 func (x *Exchange) appendFields(dst []byte) []byte {
-	if len(x.fields) == 0 || len(x.staged) == 0 {
-		return append(dst, x.fields...)
+	f := &x.fields
+	if len(x.staged) == 0 || f.Lens != 0 && f.Lens&x.stagedLens == 0 { // Fast path.
+		return append(dst, f.Text...)
 	}
-	for rest := x.fields; len(rest) > 0; {
+	for rest := f.Text; len(rest) > 0; {
 		end := bytes.IndexByte(rest, '\n') + 1
 		if name := bytes.IndexByte(rest, ':'); !x.Staged(rest[:name]) {
 			dst = append(dst, rest[:end]...)
@@ -116,10 +136,14 @@ func (x *Exchange) appendFields(dst []byte) []byte {
 // AnswerField returns the first field of the answer with that canonical name, before
 // staged ones are applied; nil if there is none. The bytes belong to the answer.
 func (x *Exchange) AnswerField(name []byte) []byte {
-	if len(x.fields) == 0 {
+	f := &x.fields
+	if len(f.Text) == 0 {
 		return x.Ctx.Response.Header.PeekCanonical(name)
 	}
-	for rest := x.fields; len(rest) > 0; {
+	if f.Lens != 0 && f.Lens&lenBit(len(name)) == 0 { // Fast path.
+		return nil
+	}
+	for rest := f.Text; len(rest) > 0; {
 		if len(rest) > len(name) && rest[len(name)] == ':' && bytes.Equal(rest[:len(name)], name) {
 			_, value, _ := CutField(rest)
 			return value

@@ -55,21 +55,21 @@ func (v *visit) serveEncoded(x *pipeline.Exchange, size int64) pipeline.Verdict 
 	h := &v.head
 	coding := v.compression.pick(v.accept, v.hasAccept, size)
 	if coding == rules.Identity {
-		return v.give(x, int(h.status), h.fields, part{0, size})
+		return v.give(x, int(h.status), h.header(), part{0, size})
 	}
 	key := append(append(v.full, 0, 0), coding.String()...)
 	v.full = key[:len(key)-2-len(coding.String())]
 	stored, status := h.stored, int(h.status)
 	switch found, worth := v.encoded(key, stored); {
 	case worth:
-		return v.give(x, status, v.head.fields, part{0, v.view.Size})
+		return v.give(x, status, v.head.header(), part{0, v.view.Size})
 	case !found && v.shelf.encoding.begin(key):
 		defer v.shelf.encoding.end(key)
 		if fields, body := v.encode(x, key, coding); body != nil {
-			return x.AnswerStored(status, fields, body)
+			return x.AnswerStored(status, pipeline.Fields{Text: fields}, body)
 		}
 	}
-	return v.give(x, status, h.fields, part{0, size})
+	return v.give(x, status, h.header(), part{0, size})
 }
 
 // encoded looks for the encoding of the answer that was stored at a time, and makes it
@@ -117,7 +117,7 @@ func (v *visit) encode(x *pipeline.Exchange, key []byte, coding rules.Codings) (
 		body = nil
 	}
 	h.fields = encodedFields(nil, h.fields, coding)
-	h.etag, h.modified = span{}, span{}
+	h.etag, h.modified, h.lens = span{}, span{}, pipeline.LensOf(h.fields)
 	v.answer.labels = v.answer.labels[:0] // it goes with the answer: without that it is not looked for
 	kept := v.full
 	v.full = key

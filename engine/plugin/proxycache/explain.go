@@ -108,7 +108,7 @@ var explanations = [reasons]string{
 	reasonNoCache:        "it says no-cache: it would have to be asked about each time, which takes rfc and an ETag or Last-Modified",
 	reasonNotFresh:       "nothing says that it is fresh: no s-maxage, max-age or Expires ahead, and no Last-Modified to guess from",
 	reasonSetCookie:      "it sets a cookie, which is for one client",
-	reasonVary:           "it has Vary: *, or more than 16 names there",
+	reasonVary:           "it has Vary: *, more than 16 names there, or a header that the gateway sets itself",
 	reasonPartial:        "it is a part (206), and parts are not kept",
 	reasonNotUnderstood:  "it says must-understand with a status that is not understood here",
 	reasonTooLarge:       "it is larger than memory.max_object_size",
@@ -116,5 +116,5 @@ var explanations = [reasons]string{
 	reasonSurrogateKeys:  "it has more than 18 surrogate keys, and could not be purged by all of them",
 	reasonEventStream:    "it is an event stream, which has no end",
 	reasonTrailer:        "it has trailers",
-	reasonBody:           "the request has a body that is streamed",
+	reasonBody:           "the request has a body, which is not part of the key",
 }

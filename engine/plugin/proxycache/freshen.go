@@ -53,6 +53,7 @@ func (v *visit) freshen(x *pipeline.Exchange, now int64, behind bool) {
 		if v.tier != nil && v.view.Body != nil {
 			v.tier.give(&p, v.moment, v.view.Body)
 		}
+		v.kept = true
 		v.settle(outcomeKept)
 	}
 	v.shelf.meters.notModif.Add(uint32(x.ConnID), 1) //nolint:gosec // G115: any number is a shard

@@ -3,6 +3,8 @@ package proxycache
 import (
 	"crypto/sha256"
 	"encoding/binary"
+
+	"github.com/sluice-gateway/sluice/engine/pipeline"
 )
 
 // head is what the store keeps about an answer, in front of its header fields. Times are
@@ -21,6 +23,7 @@ type head struct {
 
 	etag, modified span // in fields; empty without
 	digest         [sha256.Size]byte
+	lens           uint64 // of fields, see pipeline.Fields; 0 for others than an answer's
 	fields         []byte // lines as they go over the wire; those of a varying: its names
 }
 
@@ -50,10 +53,10 @@ const (
 )
 
 // headSize is the length of an encoded head before its fields.
-const headSize = 8 + 4*8 + 2*4 + 8 + sha256.Size
+const headSize = 8 + 4*8 + 2*4 + 8 + sha256.Size + 8
 
 // heads of another layout are not read: a file of them starts empty.
-const headFormat = 1
+const headFormat = 2
 
 // append appends h as bytes.
 func (h *head) append(dst []byte) []byte {
@@ -70,7 +73,7 @@ func (h *head) append(dst []byte) []byte {
 	for _, v := range [...]uint16{h.etag.at, h.etag.n, h.modified.at, h.modified.n} {
 		dst = le.AppendUint16(dst, v)
 	}
-	dst = append(dst, h.digest[:]...)
+	dst = le.AppendUint64(append(dst, h.digest[:]...), h.lens)
 	return append(dst, h.fields...)
 }
 
@@ -87,10 +90,18 @@ func (h *head) read(b []byte) bool {
 	h.etag = span{le.Uint16(b[48:]), le.Uint16(b[50:])}
 	h.modified = span{le.Uint16(b[52:]), le.Uint16(b[54:])}
 	copy(h.digest[:], b[56:])
+	h.lens = le.Uint64(b[88:])
 	h.fields = b[headSize:]
 	n := len(h.fields)
 	return h.kind <= kindEncoded && int(h.etag.at)+int(h.etag.n) <= n && int(h.modified.at)+int(h.modified.n) <= n
 }
+
+// header is the answer's, as it is given.
+func (h *head) header() pipeline.Fields { return pipeline.Fields{Text: h.fields, Lens: h.lens} }
+
+// alwaysAsks reports whether the answer was never to be given without asking, so that
+// waiting for another's is in vain.
+func (h *head) alwaysAsks() bool { return h.flags&flagValidate != 0 || h.lifetime <= h.age }
 
 // ageAt is how old the answer is at now.
 func (h *head) ageAt(now int64) int64 { return h.age + max(now-h.stored, 0) }

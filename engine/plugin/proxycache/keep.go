@@ -26,6 +26,7 @@ func (v *visit) finish(h *head, now int64) {
 		a.vary = withoutEncoding(a.vary) // the service was not told, and encodings are made here
 	}
 	h.fields, h.etag, h.modified = a.fields, a.etag, a.modified
+	h.lens = pipeline.LensOf(h.fields)
 }
 
 // put is the store's description of an answer with head h.
@@ -161,8 +162,8 @@ func (v *visit) keepStream(x *pipeline.Exchange, h *head, p *cache.Put, behind b
 	}
 	st := newStream(s, w, max(size, -1))
 	st.head, st.max = *h, v.objectMax-int64(len(p.Head))
-	if st.alone = v.patience * int64(time.Millisecond); size >= 0 {
-		st.alone *= 10 // it has an end
+	if st.alone = v.patience * int64(time.Millisecond); size >= 0 || behind {
+		st.alone *= 10 // it has an end, or nobody was to read it
 	}
 	st.head.fields = bytes.Clone(h.fields)
 	st.full = bytes.Clone(v.full)

@@ -66,7 +66,10 @@ func (k *keying) append(dst []byte, x *pipeline.Exchange, method string) []byte 
 	dst = k.appendArguments(dst, x.Query)
 	h := &x.Ctx.Request.Header
 	for _, name := range k.headers {
-		dst = append(append(append(append(dst, 0), name...), '='), h.Peek(name)...)
+		dst = append(append(dst, 0), name...)
+		for _, value := range h.PeekAll(name) {
+			dst = append(append(dst, 1), value...) // no value has that byte
+		}
 	}
 	return dst
 }

@@ -34,6 +34,9 @@ func (v *visit) plan(x *pipeline.Exchange, h *head, now int64) reason {
 			staleError, h.flags = d.StaleIfError, h.flags|flagErrorSaid
 		}
 	}
+	if !safe(x) {
+		staleWhile = 0 // not to be sent again without its client
+	}
 	if v.storage > 0 && v.servesStale && h.flags&flagErrorSaid == 0 {
 		staleError = max(staleError, (v.storage-h.lifetime)/1000)
 	}
@@ -92,6 +95,9 @@ func (v *visit) direct(x *pipeline.Exchange, h *head, now int64) reason {
 	if a.varyWhy != rules.MayStore {
 		return reasonOf[a.varyWhy]
 	}
+	if variesByUs(a.vary) {
+		return reasonVary
+	}
 	d := &a.directives
 	h.lifetime, _ = rules.Lifetime(&a.facts, v.heuristic)
 	h.age = rules.CorrectedInitialAge(&a.facts, pipeline.WallMillis(x.UpstreamStart), now)
@@ -108,6 +114,22 @@ func (v *visit) direct(x *pipeline.Exchange, h *head, now int64) reason {
 		return reasonNotFresh
 	}
 	return reasonNone
+}
+
+// ours are the starts of request headers that the gateway sets on the way to the service:
+// what the service chose its answer by is not in the request as it is here.
+var ours = [...]string{"x-forwarded-", "x-real-ip", "forwarded", "via", "x-kong-"}
+
+// variesByUs reports whether names, as AppendVaryNames has them, hold one of those.
+func variesByUs(names []byte) bool {
+	for name := range bytes.SplitSeq(names, []byte{','}) {
+		for _, start := range ours {
+			if len(name) >= len(start) && string(name[:len(start)]) == start {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // validatedLife is for how long an answer is kept after it was fresh that can be asked

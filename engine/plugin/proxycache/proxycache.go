@@ -161,8 +161,8 @@ func (v *visit) excluded(x *pipeline.Exchange) reason {
 		return reasonRequestNoCache
 	case v.authorized && !v.directed && x.Consumer == nil:
 		return reasonAuthorization // whose it is only the service knows
-	case x.Ctx.Request.IsBodyStream():
-		return reasonBody
+	case x.Ctx.Request.IsBodyStream(), safe(x) && hasBody(x):
+		return reasonBody // the service may look at it, and the key does not
 	}
 	return reasonNone
 }
@@ -202,10 +202,10 @@ func (v *visit) seek(x *pipeline.Exchange) pipeline.Verdict {
 			v.stageStatus(x)
 			return x.Answer(v.onlyIfCachedMiss)
 		}
-		if use == usePass || alone {
+		if use == usePass || alone || use == useAsk && v.head.alwaysAsks() {
 			return v.fetch(x)
 		}
-		f, leads := v.shelf.flights.join(v.full)
+		f, leads := v.join()
 		switch {
 		case leads:
 			return v.lead(x, f)
@@ -221,7 +221,16 @@ func (v *visit) seek(x *pipeline.Exchange) pipeline.Verdict {
 // alone reports whether only this request can use what the service will say: it
 // waits for nobody, and nobody for it.
 func (v *visit) alone(x *pipeline.Exchange) bool {
-	return v.ranges != nil || v.isHead && v.directed || !x.Ctx.Request.Header.IsHTTP11() || len(x.Ctx.Request.Body()) > 0
+	h := &x.Ctx.Request.Header
+	return v.ranges != nil || v.isHead && v.directed || !h.IsHTTP11() || hasBody(x) || len(h.Peek("Expect")) > 0
+}
+
+func safe(x *pipeline.Exchange) bool { return x.Ctx.IsGet() || x.Ctx.IsHead() }
+
+// hasBody reports whether the request has a body, or will have when it has come.
+func hasBody(x *pipeline.Exchange) bool {
+	n := x.Ctx.Request.Header.ContentLength()
+	return n > 0 || n == -1
 }
 
 // use is what can be done with what was found.
@@ -362,6 +371,13 @@ func (v *visit) ask(h *fasthttp.RequestHeader) {
 	}
 }
 
+// join takes part in the flight of v's answer. Two instances that a request passes have
+// flights of their own: it must not wait for itself.
+func (v *visit) join() (f *flight, leads bool) {
+	v.joint = append(append(append(v.joint[:0], v.id...), 0), v.full...)
+	return v.shelf.flights.join(v.joint)
+}
+
 // lead looks once more, since the answer may have come before x took the lead, and in
 // Redis, on behalf of all who wait; then it goes to the service.
 func (v *visit) lead(x *pipeline.Exchange, f *flight) pipeline.Verdict {
@@ -400,6 +416,8 @@ func (v *visit) follow(x *pipeline.Exchange, f *flight, until int64) (verdict pi
 	case outcomeStream:
 		if f.stream.w.Purged() {
 			v.shelf.flights.forget(f) // asked for before the purge: one of us asks again
+		} else if v.head = f.stream.head; v.judge() != useAnswer {
+			return v.fetch(x), true // not for this request
 		} else if v.readAlong(x, f.stream) {
 			return pipeline.Done, true
 		} // else another variant is coming: now it is known by what they differ

@@ -176,7 +176,7 @@ func TestPathLabels(t *testing.T) {
 func TestHeadRoundTrip(t *testing.T) {
 	h := head{
 		kind: kindEncoded, flags: flagValidate | flagCompress, status: 404, stored: 1_800_000_000_123, lifetime: 60_000, age: 5, length: -1,
-		staleWhile: 7, staleError: 1 << 31, etag: span{6, 3}, modified: span{0, 2}, digest: digest([]byte("k")), fields: []byte("Etag: \"a\"\r\n"),
+		staleWhile: 7, staleError: 1 << 31, etag: span{6, 3}, modified: span{0, 2}, digest: digest([]byte("k")), lens: 1 << 40, fields: []byte("Etag: \"a\"\r\n"),
 	}
 	b := h.append(nil)
 	var got head

@@ -39,18 +39,18 @@ func (v *visit) serve(x *pipeline.Exchange) pipeline.Verdict {
 		if h.length >= 0 && size == 0 {
 			size = h.length // kept of a HEAD
 		}
-		return x.AnswerStoredHead(int(h.status), h.fields, int(size))
+		return x.AnswerStoredHead(int(h.status), h.header(), int(size))
 	case h.flags&flagCompress != 0 && v.compress && (!v.directives || !v.demands.NoTransform):
 		return v.serveEncoded(x, size)
 	}
-	return v.give(x, int(h.status), h.fields, part{0, size})
+	return v.give(x, int(h.status), h.header(), part{0, size})
 }
 
 // part is some bytes of a body: from off on, n of them.
 type part struct{ off, n int64 }
 
 // give answers with a part of the body found.
-func (v *visit) give(x *pipeline.Exchange, status int, fields []byte, p part) pipeline.Verdict {
+func (v *visit) give(x *pipeline.Exchange, status int, fields pipeline.Fields, p part) pipeline.Verdict {
 	if v.view.Body != nil || v.view.Size == 0 { // Fast path.
 		return x.AnswerStored(status, fields, v.view.Body[p.off:p.off+p.n])
 	}
@@ -100,12 +100,13 @@ func (v *visit) fetchingOver(x *pipeline.Exchange) bool { return x.UpstreamStart
 func (v *visit) refreshBehind(x *pipeline.Exchange) {
 	s := v.shelf
 	shard := uint32(x.ConnID) //nolint:gosec // G115: any number is a shard
-	f, leads := s.flights.join(v.full)
+	f, leads := v.join()
 	if !leads {
 		return // somebody is at it
 	}
 	b := visits.Get().(*visit)
 	b.instance, b.flight = v.instance, f
+	b.authorized = v.authorized // the request has the client's credentials, still
 	b.key, b.full = append(b.key, v.key...), append(b.full, v.full...)
 	b.begun, b.storing, b.result = v.begun, true, resultRefresh
 	b.born = s.store.Seq()
@@ -114,6 +115,9 @@ func (v *visit) refreshBehind(x *pipeline.Exchange) {
 	}
 	c := x.Copy()
 	unconditional(&c.Ctx.Request.Header)
+	if b.isHead = v.isHead && !v.directed; v.isHead && v.directed {
+		c.Ctx.Request.Header.SetMethod(fasthttp.MethodGet) // whose answer it is
+	}
 	if v.compress {
 		c.Ctx.Request.Header.Del("Accept-Encoding")
 	}
@@ -186,7 +190,7 @@ func (v *visit) status(x *pipeline.Exchange, s *rules.Status) {
 		s.ForwardStatus = x.UpstreamStatus
 	default:
 		s.ForwardStatus = x.UpstreamStatus
-		s.Stored = v.storing && v.why == reasonNone
+		s.Stored = v.kept
 	}
 }
 
@@ -217,7 +221,7 @@ func (v *visit) date(h *head, name string) int64 {
 // 15.4.5 asks for and those that say nothing of the body.
 func (v *visit) answer304(x *pipeline.Exchange, h *head) pipeline.Verdict {
 	v.out = appendFieldsBut(v.out[:0], h.fields, describesBody)
-	return x.AnswerStored(fasthttp.StatusNotModified, v.out, nil)
+	return x.AnswerStored(fasthttp.StatusNotModified, pipeline.Fields{Text: v.out}, nil)
 }
 
 // appendFieldsBut appends the fields whose names leavesOut does not.
@@ -276,9 +280,9 @@ func (v *visit) serveRange(x *pipeline.Exchange, size int64) (verdict pipeline.V
 	out = append(strconv.AppendInt(out, size, 10), '\r', '\n')
 	v.out = out
 	if kind == rules.RangeUnsatisfiable {
-		return x.AnswerStored(fasthttp.StatusRequestedRangeNotSatisfiable, out, nil), true
+		return x.AnswerStored(fasthttp.StatusRequestedRangeNotSatisfiable, pipeline.Fields{Text: out}, nil), true
 	}
-	return v.give(x, fasthttp.StatusPartialContent, out, part{r.Start, r.End - r.Start + 1}), true
+	return v.give(x, fasthttp.StatusPartialContent, pipeline.Fields{Text: out}, part{r.Start, r.End - r.Start + 1}), true
 }
 
 // readAlong answers x from a stream that another request has begun, and reports whether
@@ -310,6 +314,6 @@ func (v *visit) readAlong(x *pipeline.Exchange, st *stream) bool {
 		v.answer304(x, &v.head)
 		return true
 	}
-	x.AnswerStoredStream(int(v.head.status), st.head.fields, body, int(st.size))
+	x.AnswerStoredStream(int(v.head.status), st.head.header(), body, int(st.size))
 	return true
 }

@@ -26,7 +26,7 @@ type stream struct {
 	mu   sync.Mutex
 	more sync.Cond // of mu: bytes have come, or the end
 	refs int       // the pump and the readers
-	left int64     // pipeline.Now() when the last reader went, 0 while there is one
+	left int64     // pipeline.Now() since when there is no reader, 0 while there is one
 	over bool
 	seen int64 // how long the body is, once it is over
 	err  error
@@ -39,7 +39,7 @@ type stream struct {
 
 func newStream(s *shelf, w *cache.Writer, size int64) *stream {
 	w.Hold()
-	st := &stream{shelf: s, w: w, size: size, refs: 1}
+	st := &stream{shelf: s, w: w, size: size, refs: 1, left: pipeline.Now()}
 	st.more.L = &st.mu
 	return st
 }
@@ -263,7 +263,7 @@ func (r *reader) Close() error {
 // never get two halves of different ones.
 func (st *stream) resume(x *pipeline.Exchange, off int64) io.Reader {
 	etag := st.head.etag.of(st.head.fields)
-	if len(etag) == 0 || etag[0] != '"' {
+	if !x.Ctx.IsGet() || len(etag) == 0 || etag[0] != '"' {
 		return nil // only a strong validator promises the same bytes
 	}
 	c := x.Copy()

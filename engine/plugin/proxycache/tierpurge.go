@@ -137,7 +137,8 @@ func (t *tier) poll(ctx context.Context) error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.epoch != answer[0] && !t.begin(answer[0], seq) {
+	if (t.epoch != answer[0] || seq < t.seq) && !t.begin(answer[0], seq) {
+		t.polled = 0
 		return nil // what was read is not from the beginning: the next poll's is
 	}
 	t.apply(seq, answer[2:])
@@ -148,11 +149,12 @@ func (t *tier) poll(ctx context.Context) error {
 var errPoll = errors.New("cache: Redis gave no purges")
 
 // begin takes in that the purges are numbered anew: by another Redis, by one that has
-// lost them, or at the start. It reports whether what was read is from the beginning.
+// lost them or some of the last (a replica that has become the master), or at the start.
+// It reports whether what was read is from the beginning.
 func (t *tier) begin(epoch string, seq int64) bool {
 	starts := t.epoch == ""
 	applied, known := t.remembered(epoch)
-	if !known {
+	if !known || !starts || applied > seq {
 		applied = seq
 		if !starts || t.shelf.recovered {
 			t.purgeAll() // purges may have been missed
@@ -244,7 +246,7 @@ func (t *tier) now() (moment, bool) {
 func (t *tier) verdictOf(m moment, labels []uint32) (gone, soft bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if m.epoch != t.epoch || m.seq < t.seq-int64(len(t.history)) {
+	if m.epoch != t.epoch || m.seq > t.seq || m.seq < t.seq-int64(len(t.history)) {
 		return true, false
 	}
 	weigh := func(r *cache.Rule) {

@@ -43,6 +43,7 @@ type visit struct {
 	out    []byte // fields made for this answer
 	text   []byte // of one header of the answer
 	lists  []byte // request headers of several lines, joined
+	joint  []byte // the key of a flight
 	held   []byte // of request headers, put back when the service has been asked
 	body   body
 }
@@ -63,7 +64,7 @@ func (v *visit) Close() error {
 		return nil
 	}
 	*v = visit{
-		key: v.key[:0], full: v.full[:0], view: v.view, spare: v.spare, answer: v.answer.emptied(), out: v.out[:0], text: v.text[:0], lists: v.lists[:0], held: v.held[:0], body: v.body,
+		key: v.key[:0], full: v.full[:0], view: v.view, spare: v.spare, answer: v.answer.emptied(), out: v.out[:0], text: v.text[:0], lists: v.lists[:0], joint: v.joint[:0], held: v.held[:0], body: v.body,
 	}
 	visits.Put(v)
 	return nil
