@@ -49,7 +49,9 @@ func TestCachingLanes(t *testing.T) {
 						c.t.Errorf("%s, %s %q of %d: %d, %d bytes, %d announced, %v", w.name, method, more, size, resp.StatusCode, len(got), resp.ContentLength, resp.Header)
 					}
 					field(c.t, resp.Header, "X-Two", "1|2")
-					field(c.t, resp.Header, "Etag", `"a"`)
+					if status != 416 { // which says nothing of the whole
+						field(c.t, resp.Header, "Etag", `"a"`)
+					}
 					age(c.t, resp, 30)
 					if got := resp.Header.Get("Date"); more == "" && got != date {
 						c.t.Errorf("%s, %s of %d: Date %s, want %s", w.name, method, size, got, date)

@@ -265,7 +265,7 @@ func (v *visit) find(x *pipeline.Exchange) use {
 		}
 		return useNothing
 	}
-	return v.judge()
+	return v.judge(v.view.Soft)
 }
 
 // appendSelecting appends what x says in the header fields that answers differ by.
@@ -288,15 +288,16 @@ func appendSelecting(dst []byte, x *pipeline.Exchange, names []byte) []byte {
 	return dst
 }
 
-// judge says whether the answer found may be given as it is.
-func (v *visit) judge() use {
+// judge says whether the answer of v.head may be given as it is; soft, that it was purged
+// softly.
+func (v *visit) judge(soft bool) use {
 	h := &v.head
 	age, lifetime := h.ageAt(v.begun), h.lifetime
 	if !v.directed {
 		// Kong: what counts is how long it is here, and the ttl of now.
 		age, lifetime = max(v.begun-h.stored, 0), v.ttl
 	}
-	if v.view.Soft || h.flags&flagStale != 0 {
+	if soft || h.flags&flagStale != 0 {
 		lifetime = min(lifetime, age)
 	}
 	v.result, v.forward = resultHit, rules.NotForwarded
@@ -416,7 +417,7 @@ func (v *visit) follow(x *pipeline.Exchange, f *flight, until int64) (verdict pi
 	case outcomeStream:
 		if f.stream.w.Purged() {
 			v.shelf.flights.forget(f) // asked for before the purge: one of us asks again
-		} else if v.head = f.stream.head; v.judge() != useAnswer {
+		} else if v.head = f.stream.head; v.judge(false) != useAnswer {
 			return v.fetch(x), true // not for this request
 		} else if v.readAlong(x, f.stream) {
 			return pipeline.Done, true
