@@ -189,12 +189,13 @@ func (l *lane) wait(now int64) bool {
 // buffers are in use, and those are in the cache: with 64 requests under way this
 // makes the whole proxy about a tenth cheaper.
 func (l *lane) serve(fd uintptr, b *turnBuffers) (*turnBuffers, outcome) {
-	ctx := contexts.Get().(*fasthttp.RequestCtx)
-	ctx.Init2(l.nc, quiet{}, false)
+	t := turns.Get().(*turn)
+	t.conn.Conn = l.nc
+	ctx := &t.ctx
 	l.req.Ctx = ctx
 	head, body, ok := l.parse(b)
 	if !ok {
-		l.giveBack(ctx, false)
+		l.giveBack(t, false)
 		return b, unusual
 	}
 	b.at += head + body
@@ -213,26 +214,37 @@ func (l *lane) serve(fd uintptr, b *turnBuffers) (*turnBuffers, outcome) {
 	}
 	sent, err := l.send(fd, b, closing)
 	l.server.Handler.Sent(r, sent)
-	l.giveBack(ctx, head > headBytesKept || ctx.Response.Header.Len() > fieldsKept)
+	l.giveBack(t, head > headBytesKept || ctx.Response.Header.Len() > fieldsKept)
 	if closing || err != nil {
 		return b, ended
 	}
 	return b, kept
 }
 
-// contexts are parsed requests and responses. Like buffers they are taken for a
-// request, not for a connection: of many connections few are being served, and
-// theirs stay in the cache.
-var contexts = sync.Pool{New: func() any { return &fasthttp.RequestCtx{} }}
+// turn is a parsed request and its response. The context is bound to a connection once,
+// since binding reads the clock, and the connection stands for that of the request.
+type turn struct {
+	ctx  fasthttp.RequestCtx
+	conn struct{ net.Conn }
+}
 
-// giveBack returns a context. A grown one is dropped: what large headers have
-// made it hold is many times their size.
-func (l *lane) giveBack(ctx *fasthttp.RequestCtx, grown bool) {
+// turns, like buffers, are taken for a request, not for a connection: of many
+// connections few are being served, and theirs stay in the cache.
+var turns = sync.Pool{New: func() any {
+	t := &turn{}
+	t.ctx.Init2(&t.conn, quiet{}, false)
+	return t
+}}
+
+// giveBack returns a turn. A grown one is dropped: what large headers have made it hold
+// is many times their size.
+func (l *lane) giveBack(t *turn, grown bool) {
 	l.req.Ctx = nil
-	ctx.Request.Reset()
-	ctx.Response.Reset()
+	t.ctx.Request.Reset()
+	t.ctx.Response.Reset()
+	t.conn.Conn = nil
 	if !grown {
-		contexts.Put(ctx)
+		turns.Put(t)
 	}
 }
 

@@ -23,7 +23,7 @@ func explained(i *instance, c *Config, x *pipeline.Exchange) []string {
 	if i.objectMax == 0 {
 		i.objectMax = math.MaxInt32
 	}
-	v := &visit{instance: i, begun: pipeline.WallMillis(pipeline.Now())}
+	v := &visit{instance: i, course: course{begun: pipeline.WallMillis(pipeline.Now())}}
 	method := i.method(x)
 	if method == "" {
 		says := []string{"nothing is looked for or kept: " + explanations[reasonMethod]}

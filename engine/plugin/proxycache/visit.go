@@ -16,36 +16,41 @@ import (
 type visit struct {
 	*instance
 	wants
+	course
 
-	key   []byte // of the URI
-	full  []byte // of the answer: key, or with what Vary names
 	view  cache.View
 	spare cache.View // for looking beside view
-	deep  bool       // look in Redis too
-	found bool       // view is open, and head is of it
-	head  head
-	begun int64 // now, in milliseconds since 1970
+	head  head       // of what view holds, while found
 
-	fetching   bool // Receive is to see what came
-	refreshing bool // asked whether what is found still stands
-	storing    bool // what comes may be kept
-	result     result
-	forward    rules.Forward
-	why        reason
-	collapsed  bool
-	kept       bool    // what came is kept, or will be when it has come
-	flight     *flight // that this request leads
-
-	born   uint64 // of the store's purges, when the service was asked
-	moment moment // of Redis' purges
-
-	answer answer
+	key    []byte // of the URI
+	full   []byte // of the answer: key, or with what Vary names
+	answer answer // what has come; of another visit until it is read
 	out    []byte // fields made for this answer
 	text   []byte // of one header of the answer
 	lists  []byte // request headers of several lines, joined
 	joint  []byte // the key of a flight
 	held   []byte // of request headers, put back when the service has been asked
 	body   body
+}
+
+// course is how far a visit has come.
+type course struct {
+	begun int64 // now, in milliseconds since 1970
+	deep  bool  // look in Redis too
+	found bool  // view is open, and head is of it
+
+	fetching   bool // Receive is to see what came
+	refreshing bool // asked whether what is found still stands
+	storing    bool // what comes may be kept
+	collapsed  bool // another request's answer was waited for
+	kept       bool // what came is kept, or will be when it has come
+	result     result
+	forward    rules.Forward
+	why        reason
+	flight     *flight // that this request leads
+
+	born   uint64 // of the store's purges, when the service was asked
+	moment moment // of Redis' purges
 }
 
 var visits = sync.Pool{New: func() any { return new(visit) }}
@@ -63,9 +68,10 @@ func (v *visit) Close() error {
 	if cap(v.answer.fields) > visitBytesKept || cap(v.out) > visitBytesKept {
 		return nil
 	}
-	*v = visit{
-		key: v.key[:0], full: v.full[:0], view: v.view, spare: v.spare, answer: v.answer.emptied(), out: v.out[:0], text: v.text[:0], lists: v.lists[:0], joint: v.joint[:0], held: v.held[:0], body: v.body,
-	}
+	v.instance, v.wants, v.course = nil, wants{}, course{}
+	v.key, v.full, v.out, v.text = v.key[:0], v.full[:0], v.out[:0], v.text[:0]
+	v.lists, v.joint, v.held = v.lists[:0], v.joint[:0], v.held[:0]
+	v.answer.labels = v.answer.labels[:0]
 	visits.Put(v)
 	return nil
 }
