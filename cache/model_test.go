@@ -258,7 +258,7 @@ func (m *model) purge() {
 func (m *model) setHead() {
 	p := m.put()
 	e := m.find(string(p.Key))
-	err := m.s.SetHead(&p, m.now)
+	err := m.s.SetHead(&p, nil, m.now)
 	if e == nil {
 		if err == nil {
 			m.t.Fatal("new head of what is gone")

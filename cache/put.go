@@ -1,5 +1,7 @@
 package cache
 
+import "bytes"
+
 // Put describes an entry to be stored. Nothing of it is kept after the call.
 type Put struct {
 	Key     []byte   // up to KeyMax
@@ -133,9 +135,10 @@ func (sh *shard) write(a *arrival, q *queue, w shape, st state, reads uint32) {
 }
 
 // SetHead gives the entry under a key another head, labels, expiry and birth, and
-// keeps its body, which is copied inside the arena if it is small. Errors are those
-// of Set, and ErrMissing if there is no entry.
-func (s *Store) SetHead(p *Put, now int64) error {
+// keeps its body, which is copied inside the arena if it is small. old is the head that
+// it must have now, nil for any. Errors are those of Set, and ErrMissing if there is no
+// such entry.
+func (s *Store) SetHead(p *Put, old []byte, now int64) error {
 	sh, tag := s.locate(p.Key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -146,8 +149,12 @@ func (s *Store) SetHead(p *Put, now int64) error {
 	if at < 0 {
 		return ErrMissing
 	}
-	old := sh.at(sh.index.slots[at]).shape()
-	if !s.fits(p, sh.bodySize(sh.at(sh.index.slots[at]))) {
+	r := sh.at(sh.index.slots[at])
+	was := r.shape()
+	if old != nil && !bytes.Equal(old, r.payload()[:was.head()]) {
+		return ErrMissing
+	}
+	if !s.fits(p, sh.bodySize(r)) {
 		sh.counts.tooLarge.Add(1)
 		return ErrTooLarge
 	}
@@ -156,8 +163,8 @@ func (s *Store) SetHead(p *Put, now int64) error {
 		sh.counts.bornPurged.Add(1)
 		return ErrPurged
 	}
-	w := makeShape(recordSize(len(p.Labels), len(p.Key), len(p.Head), old.tail(), old.run()),
-		len(p.Labels), len(p.Head), old.tail(), old.run())
+	w := makeShape(recordSize(len(p.Labels), len(p.Key), len(p.Head), was.tail(), was.run()),
+		len(p.Labels), len(p.Head), was.tail(), was.run())
 	if w.size() > s.segmentSize-segmentHeader {
 		sh.counts.tooLarge.Add(1)
 		return ErrTooLarge

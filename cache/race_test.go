@@ -45,7 +45,7 @@ func (x *stress) set(rnd *rand.Rand) {
 	}
 	if rnd.IntN(4) == 0 {
 		p.Head = []byte(key + " again")
-		if err := x.s.SetHead(&p, x.now.Load()); err != nil && err != ErrMissing && err != ErrFull && err != ErrPurged {
+		if err := x.s.SetHead(&p, nil, x.now.Load()); err != nil && err != ErrMissing && err != ErrFull && err != ErrPurged {
 			x.t.Error(err)
 		}
 	}
@@ -222,7 +222,7 @@ func TestCloseConcurrent(t *testing.T) {
 			t.Fatalf("%d holders", n)
 		}
 		p := Put{Key: []byte("k")}
-		if err := x.s.SetHead(&p, 0); err != ErrClosed {
+		if err := x.s.SetHead(&p, nil, 0); err != ErrClosed {
 			t.Error(err)
 		}
 		if _, err := x.s.Create(&p, 1, 0); err != ErrClosed {

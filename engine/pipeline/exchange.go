@@ -271,6 +271,7 @@ func (x *Exchange) AppendStaged(dst []byte) []byte {
 // Answer makes r the answer of this exchange and returns Done, so that a hook
 // can end with `return x.Answer(reply)`.
 func (x *Exchange) Answer(r *Reply) Verdict {
+	x.fields = Fields{} // of a kept answer that r takes the place of
 	r.write(x)
 	x.Source = SourceGateway
 	return Done

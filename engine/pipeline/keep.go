@@ -6,14 +6,16 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 // Keeper owns what outlives a snapshot: counters, log writers, pools. A value
 // lives as long as any snapshot holds its key, so a reload that leaves its
 // settings alone finds it as it was. Safe for concurrent use.
 type Keeper struct {
-	mu   sync.Mutex
-	kept map[string]*keptValue
+	mu     sync.Mutex
+	kept   map[string]*keptValue
+	caches atomic.Pointer[[]Purger] // those of kept
 }
 
 type keptValue struct {
@@ -47,6 +49,7 @@ func (h *Holder) Release() error {
 		}
 	}
 	clear(h.keys)
+	k.notePurgers()
 	k.mu.Unlock()
 	var errs []error
 	for _, v := range gone {
@@ -116,5 +119,6 @@ func Keep[T any](env *Env, key string, open func() (T, error)) (T, error) {
 	}
 	k.kept[key] = &keptValue{value: value, holders: 1}
 	h.keys[key] = true
+	k.notePurgers()
 	return value, nil
 }

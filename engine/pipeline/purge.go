@@ -28,19 +28,29 @@ type Purger interface {
 	// Purge takes answers back: when it returns, none of them is given to a client as
 	// fresh any more. It returns how many there were in this process.
 	Purge(p *Purge) int
-	// PurgeSoon is Purge without counting: cheap enough for a request.
-	PurgeSoon(p *Purge)
+	// PurgeSoon takes back what meets any of several purges, without counting: cheap enough
+	// for a request.
+	PurgeSoon(any []*Purge)
 }
 
-// purgers returns the kept values that keep answers.
+// purgers returns the kept values that keep answers. It takes no lock: a request must not
+// wait for a reload.
 func (k *Keeper) purgers() []Purger {
+	if all := k.caches.Load(); all != nil {
+		return *all
+	}
+	return nil
+}
+
+// notePurgers looks for the Purgers among the kept values anew. k.mu is held.
+func (k *Keeper) notePurgers() {
 	var found []Purger
-	k.Each(func(_ string, value any) {
-		if p, ok := value.(Purger); ok {
+	for _, v := range k.kept {
+		if p, ok := v.value.(Purger); ok {
 			found = append(found, p)
 		}
-	})
-	return found
+	}
+	k.caches.Store(&found)
 }
 
 // Purge takes answers back from every Purger, side by side, and returns how many.
@@ -58,13 +68,13 @@ func (k *Keeper) Purge(p *Purge) (purged int) {
 	return purged
 }
 
-// Purger returns what takes answers back from every cache of the gateway, without
-// counting them. It may be kept.
-func (e *Env) Purger() func(p *Purge) {
+// Purger returns what takes answers back from every cache of the gateway, those that meet
+// any of several purges, without counting them. It may be kept.
+func (e *Env) Purger() func(any []*Purge) {
 	k := e.holder.keeper
-	return func(p *Purge) {
+	return func(any []*Purge) {
 		for _, one := range k.purgers() {
-			one.PurgeSoon(p)
+			one.PurgeSoon(any)
 		}
 	}
 }

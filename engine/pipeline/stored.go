@@ -78,6 +78,9 @@ func (x *Exchange) storedHead(status int, fields Fields) {
 	r.read(&resp.Header, fields.Text)
 	fieldReaders.Put(r)
 	resp.SetStatusCode(status)
+	if status == fasthttp.StatusNotModified {
+		resp.Header.Del(fasthttp.HeaderContentLength) // of the answer that it stands for
+	}
 }
 
 // fieldReader reads kept fields back: fasthttp keeps a Date field only if it has read it.

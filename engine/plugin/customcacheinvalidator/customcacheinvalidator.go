@@ -45,7 +45,7 @@ var Spec = pipeline.Define("custom-cache-invalidator", Config{InvalidateOn: []st
 // invalidator is one configured instance. Immutable.
 type invalidator struct {
 	Config
-	purge func(*pipeline.Purge)
+	purge func(any []*pipeline.Purge)
 }
 
 func build(c Config, env *pipeline.Env) (pipeline.Hooks, error) {
@@ -61,30 +61,29 @@ func (i *invalidator) receive(x *pipeline.Exchange) {
 	if status := x.Ctx.Response.StatusCode(); status < 200 || status >= 400 {
 		return
 	}
-	path := string(x.Path)
-	i.at(x, path, !i.Propagate)
-	if !i.Propagate {
-		return
+	what := []*pipeline.Purge{i.at(x, x.Path, !i.Propagate)}
+	if i.Propagate {
+		for above := parent(x.Path); len(above) > 0; above = parent(above) {
+			what = append(what, i.at(x, above, true))
+		}
+		if keys := surrogateKeys(x); len(keys) > 0 {
+			what = append(what, &pipeline.Purge{Keys: keys, Soft: i.Soft})
+		}
 	}
-	for above := parent([]byte(path)); len(above) > 0; above = parent(above) {
-		i.at(x, string(above), true)
-	}
-	if keys := surrogateKeys(x); len(keys) > 0 {
-		i.purge(&pipeline.Purge{Keys: keys, Soft: i.Soft})
-	}
+	i.purge(what)
 }
 
 func (i *invalidator) changes(method []byte) bool {
 	return slices.Contains(i.InvalidateOn, string(method))
 }
 
-// at takes back what is kept at a path of x's service.
-func (i *invalidator) at(x *pipeline.Exchange, path string, exact bool) {
-	p := &pipeline.Purge{Path: path, Exact: exact, Soft: i.Soft}
+// at is what is kept at a path of x's service.
+func (i *invalidator) at(x *pipeline.Exchange, path []byte, exact bool) *pipeline.Purge {
+	p := &pipeline.Purge{Path: string(path), Exact: exact, Soft: i.Soft}
 	if x.Service != nil {
 		p.Service = x.Service.ID
 	}
-	i.purge(p)
+	return p
 }
 
 // parent returns the path above one, empty for the root and what lies right below it.

@@ -24,7 +24,6 @@ type answer struct {
 	encoded        bool     // it has a Content-Encoding
 	cookie         bool     // it has a Set-Cookie that nothing allows to leave out
 	noTransform    bool
-	trailer        bool
 	length         int64 // announced, -1 for unknown
 
 	lists listScratch
@@ -46,7 +45,6 @@ func (a *answer) emptied() answer {
 func (a *answer) read(resp *fasthttp.Response) {
 	*a = a.emptied()
 	h := &resp.Header
-	a.trailer = len(h.PeekTrailerKeys()) > 0
 	a.length = int64(max(h.ContentLength(), -1))
 	for name, value := range h.All() {
 		if framed(name) || !rules.StoredField(name) {

@@ -30,7 +30,7 @@
 // In none of them is an answer kept that sets a cookie, or that is in parts, or one to a
 // request with Authorization: unless RFC 9111 section 3.5 allows it, or, in Kong's mode,
 // the gateway itself knows whose it is, since the key has the consumer. An event stream
-// and an answer with trailers pass by.
+// passes by, and of an answer that may be kept the trailers are not asked for.
 //
 // # What the key is
 //
@@ -69,7 +69,7 @@
 // In memory of its own off the heap (package cache), memory.size bytes of it for all
 // instances that name the same dictionary; what is wanted least makes room. memory.file
 // keeps it over restarts. With strategy redis also in a Redis that gateways share (tier.go):
-// the memory is asked first, then Redis for at most 50 ms, then the service; entries up to
+// the memory is asked first, then Redis for at most 50 ms a look (with Vary there are two), then the service; entries up to
 // 1 MiB are written to it beside the request. A Redis that is slow or gone costs hits and
 // fails no request. Without a host in the redis block it is the connection default of
 // gateway.redis.

@@ -115,6 +115,5 @@ var explanations = [reasons]string{
 	reasonHeader:         "its header has more than 48 KiB",
 	reasonSurrogateKeys:  "it has more than 18 surrogate keys, and could not be purged by all of them",
 	reasonEventStream:    "it is an event stream, which has no end",
-	reasonTrailer:        "it has trailers",
 	reasonBody:           "the request has a body, which is not part of the key",
 }

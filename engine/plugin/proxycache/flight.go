@@ -5,6 +5,8 @@ import (
 	"hash/maphash"
 	"sync"
 	"time"
+
+	"github.com/sluice-gateway/sluice/engine/pipeline"
 )
 
 // flight is one request to the service that others with the same key wait for. Its
@@ -12,6 +14,8 @@ import (
 type flight struct {
 	key  []byte
 	hash uint64
+
+	begun int64 // milliseconds since 1970
 
 	// Guarded by the shard's mutex, or readable after wait is closed.
 	wait    chan struct{} // nil while nobody waits
@@ -67,7 +71,7 @@ func (fs *flights) join(key []byte) (f *flight, leads bool) {
 	switch {
 	case f == nil:
 		f = lone.Get().(*flight)
-		f.key, f.hash = append(f.key[:0], key...), hash
+		f.key, f.hash, f.begun = append(f.key[:0], key...), hash, pipeline.WallMillis(pipeline.Now())
 		s.m[hash] = f
 		return f, true
 	case !bytes.Equal(f.key, key):
@@ -113,7 +117,7 @@ func (fs *flights) settle(f *flight, o outcome) (waited bool) {
 	case wait != nil:
 		close(wait)
 	default:
-		lone.Put(f)
+		lone.Put(f) // nothing of it was set but what join sets
 	}
 	return wait != nil
 }

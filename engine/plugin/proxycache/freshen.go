@@ -22,7 +22,7 @@ func (v *visit) compare(h *fasthttp.ResponseHeader) {
 	}
 	length := int64(h.ContentLength())
 	if differs("Etag", f.etag) || differs("Last-Modified", f.modified) || length >= 0 && length != v.view.Size {
-		v.shelf.store.Delete(v.full)
+		v.remove()
 	}
 }
 
@@ -42,14 +42,17 @@ func (v *visit) freshen(x *pipeline.Exchange, now int64, behind bool) {
 	if why := v.plan(x, &h, now); why != reasonNone {
 		h = v.head // it is kept no more: for this request it stands, with what is new
 		v.finish(&h, now)
-		v.shelf.store.Delete(v.full)
+		v.remove()
 		v.settle(outcomePass)
 	} else {
 		h.flags |= v.head.flags & flagCompress
 		h.digest = v.head.digest
 		v.finish(&h, now)
+		if v.directed && len(v.answer.vary) > 0 {
+			_ = v.keepVarying(x, &h, now) // else it expires, and the next asks in full
+		}
 		p := v.put(x, &h)
-		_ = v.shelf.store.SetHead(&p, now) // gone meanwhile: the next asks in full
+		_ = v.shelf.store.SetHead(&p, v.view.Head, now) // gone meanwhile, or another: the next asks
 		if v.tier != nil && v.view.Body != nil {
 			v.tier.give(&p, v.moment, v.view.Body)
 		}
@@ -68,7 +71,7 @@ func (v *visit) freshen(x *pipeline.Exchange, now int64, behind bool) {
 // askAgain asks for the whole answer: what the service has let stand is another one than
 // what is kept (RFC 9111 section 4.3.4). The one place where a hook sends a request again.
 func (v *visit) askAgain(x *pipeline.Exchange, behind bool) {
-	v.shelf.store.Delete(v.full)
+	v.remove()
 	v.leave()
 	v.refreshing = false
 	pipeline.ClearResponse(&x.Ctx.Response)
@@ -82,6 +85,15 @@ func (v *visit) askAgain(x *pipeline.Exchange, behind bool) {
 	x.Forward()
 	v.putBack(x)
 	v.take(x, behind)
+}
+
+// remove takes back the answer of v, also from Redis.
+func (v *visit) remove() {
+	v.shelf.store.Delete(v.full)
+	if v.tier != nil {
+		d := digest(v.full)
+		v.shelf.drop(label(labelEntry, d[:entryBytes]))
+	}
 }
 
 // invalidate makes what is kept of a resource go when a request has changed it (RFC 9111

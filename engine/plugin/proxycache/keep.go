@@ -161,6 +161,7 @@ func (v *visit) keepStream(x *pipeline.Exchange, h *head, p *cache.Put, behind b
 		return reasonOfStore(err)
 	}
 	st := newStream(s, w, max(size, -1))
+	st.plain = v.compress
 	st.head, st.max = *h, v.objectMax-int64(len(p.Head))
 	if st.alone = v.patience * int64(time.Millisecond); size >= 0 || behind {
 		st.alone *= 10 // it has an end, or nobody was to read it
@@ -218,8 +219,13 @@ func (v *visit) keepStream(x *pipeline.Exchange, h *head, p *cache.Put, behind b
 // replaced.
 func detached(resp *fasthttp.Response) io.Reader {
 	stream := resp.BodyStream()
-	if d, ok := stream.(interface{ Detach() io.Reader }); ok {
-		return d.Detach()
+	d, ok := stream.(interface{ Detach() io.Reader })
+	if !ok {
+		return stream
 	}
-	return stream
+	body := d.Detach()
+	if r, ok := body.(*reader); ok {
+		r.x = nil // it will be read beyond the exchange
+	}
+	return body
 }

@@ -20,6 +20,7 @@ const argumentsMax = 32
 
 // keying is how an instance makes keys. Immutable.
 type keying struct {
+	mark    string // tells the variants of the plugin apart, which keep by rules of their own
 	anyCase bool
 	ordered bool     // the order of arguments counts: to RFC 9111 it is part of the URI
 	params  []string // sorted; nil: all
@@ -46,8 +47,8 @@ func (k *keying) append(dst []byte, x *pipeline.Exchange, method string) []byte 
 	if x.Route != nil {
 		dst = append(dst, x.Route.ID...)
 	}
+	dst = append(append(append(dst, k.mark...), 0), method...)
 	dst = append(dst, 0)
-	dst = append(append(dst, method...), 0)
 	if x.Secure {
 		dst = append(dst, "https://"...)
 	} else {

@@ -53,7 +53,6 @@ const (
 	reasonBusy
 	reasonFull
 	reasonPurged
-	reasonTrailer
 	reasonBody
 	reasons
 )
@@ -61,7 +60,7 @@ const (
 var reasonNames = [reasons]string{
 	"none", "method", "request-no-store", "request-no-cache", "authorization", "range", "condition", "status", "content-type",
 	"no-store", "private", "no-cache", "not-fresh", "set-cookie", "vary", "partial", "must-understand", "too-large", "header",
-	"surrogate-keys", "event-stream", "busy", "full", "purged", "trailer", "body",
+	"surrogate-keys", "event-stream", "busy", "full", "purged", "body",
 }
 
 // String returns the reason as it appears in metrics, in Cache-Status and in explain.

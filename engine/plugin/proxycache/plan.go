@@ -62,8 +62,6 @@ func (v *visit) admits(a *answer) reason {
 		return reasonContentType
 	case bytes.HasPrefix(a.contentType, eventStream):
 		return reasonEventStream
-	case a.trailer:
-		return reasonTrailer
 	case a.cookie && (!v.directed || !rules.ListHas(a.directives.PrivateFields, setCookie) && !rules.ListHas(a.directives.NoCacheFields, setCookie)):
 		return reasonSetCookie
 	case len(a.fields) > fieldsMax:
@@ -116,15 +114,15 @@ func (v *visit) direct(x *pipeline.Exchange, h *head, now int64) reason {
 	return reasonNone
 }
 
-// ours are the starts of request headers that the gateway sets on the way to the service:
-// what the service chose its answer by is not in the request as it is here.
-var ours = [...]string{"x-forwarded-", "x-real-ip", "forwarded", "via", "x-kong-"}
+// ours are request headers that the gateway sets on the way to the service, of what is not
+// in the key: what the service chose its answer by is not in the request as it is here.
+var ours = [...]string{"x-forwarded-for", "x-real-ip", "forwarded", "via", "x-kong-request-id"}
 
 // variesByUs reports whether names, as AppendVaryNames has them, hold one of those.
 func variesByUs(names []byte) bool {
 	for name := range bytes.SplitSeq(names, []byte{','}) {
-		for _, start := range ours {
-			if len(name) >= len(start) && string(name[:len(start)]) == start {
+		for _, own := range ours {
+			if string(name) == own {
 				return true
 			}
 		}

@@ -97,6 +97,9 @@ func newInstance(c *Config, keyHexLen int) *instance {
 		compress: c.Compression.Enabled, compression: newCompression(&c.Compression),
 		onlyIfCachedMiss: pipeline.NewJSONReply(fasthttp.StatusGatewayTimeout, ""),
 	}
+	if keyHexLen == keyHexLenAdvanced {
+		i.mark = "+"
+	}
 	if c.StorageTTL != nil {
 		i.storage = 1000 * *c.StorageTTL
 	}
@@ -161,7 +164,7 @@ func (v *visit) excluded(x *pipeline.Exchange) reason {
 		return reasonRequestNoCache
 	case v.authorized && !v.directed && x.Consumer == nil:
 		return reasonAuthorization // whose it is only the service knows
-	case x.Ctx.Request.IsBodyStream(), safe(x) && hasBody(x):
+	case x.Ctx.Request.IsBodyStream(), x.Ctx.Request.MayContinue(), safe(x) && hasBody(x):
 		return reasonBody // the service may look at it, and the key does not
 	}
 	return reasonNone
@@ -189,8 +192,8 @@ func (v *visit) seek(x *pipeline.Exchange) pipeline.Verdict {
 			return v.serve(x)
 		}
 		if v.collapsed && use == useAsk && v.forward == rules.ByRequest {
-			// What came while x waited is as new as x can want it; else x asks himself.
-			if v.head.stored >= x.WallMillis() {
+			// What was asked for after x came is as new as x can want it; else x asks himself.
+			if v.awaited >= x.WallMillis() {
 				v.result = resultHit
 				return v.serve(x)
 			}
@@ -338,7 +341,7 @@ func (v *visit) fetch(x *pipeline.Exchange) pipeline.Verdict {
 	if !v.found {
 		v.result = resultMiss
 	}
-	v.fetching = true
+	v.fetching, v.collapsed = true, false
 	v.born = v.shelf.store.Seq()
 	if v.tier != nil {
 		v.moment, _ = v.tier.now()
@@ -404,7 +407,7 @@ func (v *visit) follow(x *pipeline.Exchange, f *flight, until int64) (verdict pi
 		meters.late.Add(shard, 1)
 		return v.fetch(x), true
 	}
-	v.collapsed = true
+	v.collapsed, v.awaited = true, f.begun
 	v.begun = v.shelf.now()
 	switch f.outcome {
 	case outcomeFailed:
@@ -415,15 +418,27 @@ func (v *visit) follow(x *pipeline.Exchange, f *flight, until int64) (verdict pi
 	case outcomePass:
 		return v.fetch(x), true
 	case outcomeStream:
-		if f.stream.w.Purged() {
-			v.shelf.flights.forget(f) // asked for before the purge: one of us asks again
-		} else if v.head = f.stream.head; v.judge(false) != useAnswer {
-			return v.fetch(x), true // not for this request
-		} else if v.readAlong(x, f.stream) {
-			return pipeline.Done, true
-		} // else another variant is coming: now it is known by what they differ
+		return v.followStream(x, f)
 	}
 	return pipeline.Next, false // look again; or lead, if the leader has failed
+}
+
+// followStream has x read along what is coming, if it may.
+func (v *visit) followStream(x *pipeline.Exchange, f *flight) (verdict pipeline.Verdict, done bool) {
+	st := f.stream
+	switch {
+	case st.w.Purged():
+		v.shelf.flights.forget(f) // asked for before the purge: one of us asks again
+		return pipeline.Next, false
+	case !v.isFor(x, st):
+		return pipeline.Next, false // another variant: now it is known by what they differ
+	}
+	v.leave()
+	v.head = st.head
+	if v.judge(false) != useAnswer {
+		return v.fetch(x), true // not new enough for x
+	}
+	return pipeline.Done, v.readAlong(x, st)
 }
 
 // matchesType reports whether a content type is one that is kept. Kong: to the letter,

@@ -3,6 +3,7 @@ package proxycache
 import (
 	"bytes"
 	"encoding/hex"
+	"slices"
 
 	"github.com/sluice-gateway/sluice/cache"
 	"github.com/sluice-gateway/sluice/engine/pipeline"
@@ -10,24 +11,58 @@ import (
 
 // Purge implements pipeline.Purger. With Redis every gateway that shares it does the
 // same within a moment.
-func (s *shelf) Purge(p *pipeline.Purge) int {
+func (s *shelf) Purge(p *pipeline.Purge) (purged int) {
 	r, ok := s.rule(p)
 	if !ok {
 		return 0
 	}
-	s.tell(r)
-	return s.store.PurgeNow(r, s.now())
+	for _, r := range split(r) {
+		s.tell(r)
+		purged += s.store.PurgeNow(r, s.now())
+	}
+	return purged
 }
 
 // PurgeSoon implements pipeline.Purger.
-func (s *shelf) PurgeSoon(p *pipeline.Purge) {
-	r, ok := s.rule(p)
-	if !ok {
-		return
+func (s *shelf) PurgeSoon(any []*pipeline.Purge) {
+	together := map[bool]cache.Rule{} // by softness: what has one condition is one rule
+	var rules []cache.Rule
+	for _, p := range any {
+		r, ok := s.rule(p)
+		switch {
+		case !ok:
+		case len(r.Groups) == 1 && len(together[r.Soft].Groups) == 1:
+			t := together[r.Soft]
+			t.Groups[0] = append(t.Groups[0], r.Groups[0]...)
+		case len(r.Groups) == 1:
+			together[r.Soft] = r
+		default:
+			rules = append(rules, r)
+		}
 	}
-	s.tell(r)
-	s.store.Purge(r)
+	for _, r := range together {
+		rules = append(rules, split(r)...)
+	}
+	for _, r := range rules {
+		s.tell(r)
+		s.store.Purge(r)
+	}
 	s.unswept.Store(true)
+}
+
+// split makes several rules of one whose labels are more than the store takes: for a path
+// there is one for each service.
+func split(r cache.Rule) []cache.Rule {
+	for i, group := range r.Groups {
+		if len(group) <= cache.RuleLabelsMax {
+			continue
+		}
+		head, tail := r, r
+		head.Groups, tail.Groups = slices.Clone(r.Groups), slices.Clone(r.Groups)
+		head.Groups[i], tail.Groups[i] = group[:cache.RuleLabelsMax], group[cache.RuleLabelsMax:]
+		return append(split(head), split(tail)...)
+	}
+	return []cache.Rule{r}
 }
 
 // drop takes back what has a label, as PurgeSoon does.
@@ -87,7 +122,7 @@ func (s *shelf) pathLabels(p *pipeline.Purge) []uint32 {
 	var labels []uint32
 	add := func(service string) {
 		path := []byte(p.Path)
-		for _, path := range [][]byte{path, bytes.ToLower(path)} {
+		for _, path := range slices.CompactFunc([][]byte{path, bytes.ToLower(path)}, bytes.Equal) {
 			if p.Exact {
 				labels = append(labels, pathLabel(labelExact, service, trimSlash(path)))
 			} else {

@@ -20,7 +20,7 @@ func (i *instance) receive(x *pipeline.Exchange) {
 	if len(v.held) > 0 || v.refreshing {
 		v.putBack(x)
 	}
-	if v.why == reasonMethod && i.directed {
+	if i.directed && !safe(x) {
 		v.invalidate(x)
 	}
 	if (v.storing || v.found) && x.Tunnel == nil {
@@ -107,7 +107,7 @@ func (v *visit) decline(x *pipeline.Exchange, why reason, o outcome) {
 	case o == outcomePass && waited:
 		v.pass() // so that others need not wait in vain
 	case o == outcomePass && v.found:
-		v.shelf.store.Delete(v.full) // what is kept is out of date
+		v.remove() // it is out of date
 	}
 	v.shelf.meters.count(x, v.result, why)
 	v.stageStatus(x)

@@ -86,7 +86,7 @@ func (b *body) Close() error { return nil }
 // stale says that the answer is not fresh, and asks for it anew beside this request.
 func (v *visit) stale(x *pipeline.Exchange) {
 	x.Stage("Warning", warningStale)
-	if v.fetchingOver(x) {
+	if v.fetchingOver(x) && (!v.directives || !v.demands.NoStore) {
 		v.refreshBehind(x)
 	}
 }
@@ -285,27 +285,26 @@ func (v *visit) serveRange(x *pipeline.Exchange, size int64) (verdict pipeline.V
 	return v.give(x, fasthttp.StatusPartialContent, pipeline.Fields{Text: out}, part{r.Start, r.End - r.Start + 1}), true
 }
 
-// readAlong answers x from a stream that another request has begun, and reports whether
-// it can: not where the answer differs by what this request says.
-func (v *visit) readAlong(x *pipeline.Exchange, st *stream) bool {
+// isFor reports whether a stream is of x's answer: it may differ by what x says.
+func (v *visit) isFor(x *pipeline.Exchange, st *stream) bool {
 	if len(st.vary) > 0 {
 		v.full = appendSelecting(append(v.full[:0], v.key...), x, st.vary)
 	}
-	if !bytes.Equal(st.full, v.full) {
-		return false
-	}
+	return bytes.Equal(st.full, v.full)
+}
+
+// readAlong answers x from a stream that another request has begun, and reports whether
+// it could: when it is over, the store has it.
+func (v *visit) readAlong(x *pipeline.Exchange, st *stream) bool {
 	body := st.newReader(x, false)
 	if body == nil {
 		return false // it is over: look in the store
 	}
-	v.leave()
-	v.head = st.head
 	v.result = resultHit
 	age := v.head.ageAt(v.begun)
 	if v.shows.Age {
 		x.StageInt("Age", age/1000)
 	}
-	v.found = false
 	v.stageStatus(x)
 	v.shelf.meters.count(x, resultHit, reasonNone)
 	v.shelf.meters.given(x, age, max(st.size, 0))

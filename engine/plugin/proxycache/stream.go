@@ -19,6 +19,7 @@ type stream struct {
 	head  head   // its fields are the stream's own
 	size  int64  // announced, -1 for unknown
 	max   int64  // that the instance keeps
+	plain bool   // the service was asked without Accept-Encoding
 	alone int64  // nanoseconds for which the pump goes on when all clients have left
 	full  []byte // of the answer
 	vary  []byte // what the two differ by
@@ -52,6 +53,7 @@ var pumpBuffers = sync.Pool{New: func() any { b := make([]byte, 32<<10); return 
 // pump reads body to its end and reports whether the answer is kept. It runs once.
 func (st *stream) pump(body io.Reader) (kept bool) {
 	defer st.release()
+	defer st.fail() // does nothing but after a panic
 	bp := pumpBuffers.Get().(*[]byte)
 	defer pumpBuffers.Put(bp)
 	for {
@@ -112,6 +114,16 @@ func (st *stream) end(body io.Reader, err error) (kept bool) {
 	st.more.Broadcast()
 	st.mu.Unlock()
 	return kept
+}
+
+// fail ends a stream that has not ended otherwise: nobody must wait for more.
+func (st *stream) fail() {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if !st.over {
+		st.over, st.err = true, io.ErrUnexpectedEOF
+		st.more.Broadcast()
+	}
 }
 
 // outgrow leaves the rest of the body to the client who asked first.
@@ -263,14 +275,18 @@ func (r *reader) Close() error {
 // never get two halves of different ones.
 func (st *stream) resume(x *pipeline.Exchange, off int64) io.Reader {
 	etag := st.head.etag.of(st.head.fields)
-	if !x.Ctx.IsGet() || len(etag) == 0 || etag[0] != '"' {
+	if x == nil || !x.Ctx.IsGet() || len(etag) == 0 || etag[0] != '"' {
 		return nil // only a strong validator promises the same bytes
 	}
 	c := x.Copy()
 	unconditional(&c.Ctx.Request.Header)
+	if st.plain {
+		c.Ctx.Request.Header.Del("Accept-Encoding")
+	}
 	c.Forward()
 	resp := &c.Ctx.Response
-	if c.Source != pipeline.SourceService || resp.StatusCode() != int(st.head.status) || !bytes.Equal(resp.Header.Peek("Etag"), etag) {
+	if c.Source != pipeline.SourceService || resp.StatusCode() != int(st.head.status) || !bytes.Equal(resp.Header.Peek("Etag"), etag) ||
+		!bytes.Equal(resp.Header.ContentEncoding(), fieldOf(st.head.fields, "Content-Encoding")) {
 		_ = resp.CloseBodyStream()
 		return nil
 	}
@@ -288,6 +304,17 @@ func (st *stream) resume(x *pipeline.Exchange, off int64) io.Reader {
 	}
 	st.shelf.meters.resumed.Add(uint32(x.ConnID), 1) //nolint:gosec // G115: any number is a shard
 	return body
+}
+
+// fieldOf returns the first of the fields with a name, nil if there is none.
+func fieldOf(fields []byte, name string) []byte {
+	for len(fields) > 0 {
+		var n, value []byte
+		if n, value, fields = pipeline.CutField(fields); string(n) == name {
+			return value
+		}
+	}
+	return nil
 }
 
 // kept is a body that is at hand.

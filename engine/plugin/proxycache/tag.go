@@ -1,7 +1,6 @@
 package proxycache
 
 import (
-	"encoding/hex"
 	"slices"
 
 	"github.com/sluice-gateway/sluice/cache"
@@ -54,7 +53,7 @@ func (v *visit) relabel() {
 	if len(v.answer.labels) <= cache.LabelsMax && s.store.Peek(v.full, s.now(), &old) {
 		defer old.Close()
 		p := cache.Put{Key: v.full, Head: old.Head, Labels: v.answer.labels, Expires: old.Expires, Born: v.born}
-		if s.store.SetHead(&p, s.now()) == nil {
+		if s.store.SetHead(&p, old.Head, s.now()) == nil {
 			if v.tier != nil && old.Body != nil {
 				v.tier.give(&p, v.moment, old.Body)
 			}
@@ -62,5 +61,5 @@ func (v *visit) relabel() {
 		}
 	}
 	d := digest(v.full)
-	s.PurgeSoon(&pipeline.Purge{Entry: hex.EncodeToString(d[:])})
+	s.drop(label(labelEntry, d[:entryBytes]))
 }

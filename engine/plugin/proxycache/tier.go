@@ -42,14 +42,15 @@ type tier struct {
 	kick     chan struct{}
 	flushing sync.Mutex
 
-	mu      sync.Mutex
-	epoch   string     // of the rules; empty until they have been read
-	seq     int64      // of the last rule read
-	applied int64      // of the last rule that the memory knows
-	polled  int64      // pipeline.Now() of the last success
-	history []numbered // the last ones up to seq, without a gap
-	pending []string   // rules that Redis does not have yet
-	own     []ownRule  // rules of this gateway that have not been read back
+	mu        sync.Mutex
+	epoch     string     // of the rules; empty until they have been read
+	seq       int64      // of the last rule read
+	applied   int64      // of the last rule that the memory knows
+	polled    int64      // pipeline.Now() of the last success
+	history   []numbered // the last ones up to seq, without a gap
+	pending   []string   // rules that Redis does not have yet
+	overflows int        // how often they were too many
+	own       []ownRule  // rules of this gateway that have not been read back
 
 	hits, misses, errors, dropped, rules pipeline.ShardedCounter
 
@@ -191,7 +192,7 @@ func (t *tier) giveStored(p *cache.Put, m moment) {
 		return
 	}
 	defer v.Close()
-	if v.Size > shareBytesMax {
+	if v.Size > shareBytesMax || !bytes.Equal(v.Head, p.Head) { // or another answer by now
 		t.dropped.Add(0, 1)
 		return
 	}

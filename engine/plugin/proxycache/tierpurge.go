@@ -66,9 +66,12 @@ func (t *tier) publish(r cache.Rule) {
 		panic("BUG: a rule does not marshal: " + err.Error())
 	}
 	t.mu.Lock()
-	t.pending, t.own = append(t.pending, string(text)), append(t.own, ownRule{string(text), r})
+	if i := slices.Index(t.pending, string(text)); i < 1 { // the first may be on its way already
+		t.pending, t.own = append(t.pending, string(text)), append(t.own, ownRule{string(text), r})
+	}
 	if len(t.pending) > pendingMax {
 		t.pending, t.own = []string{everything}, []ownRule{{text: everything}}
+		t.overflows++
 	}
 	t.mu.Unlock()
 	select {
@@ -102,13 +105,13 @@ func (t *tier) flush(ctx context.Context) error {
 			t.mu.Unlock()
 			return nil
 		}
-		text := t.pending[0]
+		text, before := t.pending[0], t.overflows
 		t.mu.Unlock()
 		if _, err := t.client.Run(ctx, publishScript, t.keys(), []string{text, strconv.Itoa(rulesMax)}); err != nil {
 			return err
 		}
 		t.mu.Lock()
-		if t.pending[0] == text { // else they have become everything meanwhile
+		if t.overflows == before { // else they have become everything meanwhile
 			t.pending = t.pending[1:]
 		}
 		t.mu.Unlock()
@@ -156,9 +159,7 @@ func (t *tier) begin(epoch string, seq int64) bool {
 	applied, known := t.remembered(epoch)
 	if !known || !starts || applied > seq {
 		applied = seq
-		if !starts || t.shelf.recovered {
-			t.purgeAll() // purges may have been missed
-		}
+		t.purgeAll() // purges may have been missed
 	}
 	t.epoch, t.seq, t.applied, t.history = epoch, 0, applied, nil
 	t.own = slices.DeleteFunc(t.own, func(o ownRule) bool { return !slices.Contains(t.pending, o.text) })

@@ -39,11 +39,12 @@ type course struct {
 	deep  bool  // look in Redis too
 	found bool  // view is open, and head is of it
 
-	fetching   bool // Receive is to see what came
-	refreshing bool // asked whether what is found still stands
-	storing    bool // what comes may be kept
-	collapsed  bool // another request's answer was waited for
-	kept       bool // what came is kept, or will be when it has come
+	fetching   bool  // Receive is to see what came
+	refreshing bool  // asked whether what is found still stands
+	storing    bool  // what comes may be kept
+	collapsed  bool  // another request's answer was waited for
+	awaited    int64 // when that was asked for, in milliseconds since 1970
+	kept       bool  // what came is kept, or will be when it has come
 	result     result
 	forward    rules.Forward
 	why        reason
