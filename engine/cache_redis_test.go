@@ -364,3 +364,18 @@ func (f *cacheFleet) spreadsSome(t *testing.T) {
 		return got > n/3
 	})
 }
+
+// A client who wants only what is kept gets what another gateway has kept.
+func TestCacheOnlyIfCachedAsksRedis(t *testing.T) {
+	x := shareServer(t, 2, redistest.Start(t), "rfc: true")
+	x.cast("o:1", role{answer: sized("kept")})
+	one, two := x.gates[0], x.gates[1]
+	one.ask("/only")
+	x.awaitWritten()
+	if resp, body := two.ask("/only", "Cache-Control", "only-if-cached"); resp.StatusCode != 200 || body != "kept" {
+		t.Errorf("%d, %q", resp.StatusCode, body)
+	}
+	if resp, _ := two.ask("/never", "Cache-Control", "only-if-cached"); resp.StatusCode != 504 {
+		t.Errorf("%d for what nobody has", resp.StatusCode)
+	}
+}

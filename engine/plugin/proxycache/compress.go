@@ -66,6 +66,7 @@ func (v *visit) serveEncoded(x *pipeline.Exchange, size int64) pipeline.Verdict 
 	case !found && v.shelf.encoding.begin(key):
 		defer v.shelf.encoding.end(key)
 		if fields, body := v.encode(x, key, coding); body != nil {
+			v.shelf.meters.sent(x, int64(len(body)))
 			return x.AnswerStored(status, pipeline.Fields{Text: fields}, body)
 		}
 	}

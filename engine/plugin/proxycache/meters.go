@@ -97,7 +97,7 @@ func (m *meters) count(x *pipeline.Exchange, r result, why reason) {
 }
 
 // given counts an answer from the cache, its age in milliseconds.
-func (m *meters) given(x *pipeline.Exchange, age, bytes int64) {
+func (m *meters) given(x *pipeline.Exchange, age int64) {
 	shard := uint32(x.ConnID) //nolint:gosec // G115: any number is a shard
 	i := 0
 	for i < len(ages) && age > ages[i]*1000 {
@@ -105,7 +105,11 @@ func (m *meters) given(x *pipeline.Exchange, age, bytes int64) {
 	}
 	m.ages[i].Add(shard, 1)
 	m.ageSum.Add(shard, age)
-	m.bytesOut.Add(shard, bytes)
+}
+
+// sent counts the bytes of a body that are given from the cache.
+func (m *meters) sent(x *pipeline.Exchange, bytes int64) {
+	m.bytesOut.Add(uint32(x.ConnID), bytes) //nolint:gosec // G115: any number is a shard
 }
 
 // expose writes the metrics of the memory called name.

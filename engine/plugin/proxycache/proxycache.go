@@ -200,10 +200,7 @@ func (v *visit) seek(x *pipeline.Exchange) pipeline.Verdict {
 			return v.fetch(x)
 		}
 		if v.directives && v.directed && v.demands.OnlyIfCached {
-			v.result, v.why, v.forward = resultMiss, reasonNone, rules.NotForwarded
-			v.shelf.meters.count(x, resultMiss, reasonNone)
-			v.stageStatus(x)
-			return x.Answer(v.onlyIfCachedMiss)
+			return v.onlyKept(x)
 		}
 		if use == usePass || alone || use == useAsk && v.head.alwaysAsks() {
 			return v.fetch(x)
@@ -219,6 +216,19 @@ func (v *visit) seek(x *pipeline.Exchange) pipeline.Verdict {
 			return verdict
 		}
 	}
+}
+
+// onlyKept answers a request that wants nothing but what is kept, here or in Redis.
+func (v *visit) onlyKept(x *pipeline.Exchange) pipeline.Verdict {
+	if v.tier != nil && !v.deep {
+		if v.deep = true; v.find(x) == useAnswer {
+			return v.serve(x)
+		}
+	}
+	v.result, v.why, v.forward = resultMiss, reasonNone, rules.NotForwarded
+	v.shelf.meters.count(x, resultMiss, reasonNone)
+	v.stageStatus(x)
+	return x.Answer(v.onlyIfCachedMiss)
 }
 
 // alone reports whether only this request can use what the service will say: it

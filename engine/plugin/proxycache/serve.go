@@ -24,12 +24,11 @@ func (v *visit) serve(x *pipeline.Exchange) pipeline.Verdict {
 	}
 	v.stageStatus(x)
 	v.shelf.meters.count(x, v.result, reasonNone)
+	v.shelf.meters.given(x, age)
 	if v.conditional() && v.answers304(h) {
-		v.shelf.meters.given(x, age, 0)
 		return v.answer304(x, h)
 	}
 	size := v.view.Size
-	v.shelf.meters.given(x, age, size)
 	switch {
 	case v.ranges != nil && h.status == fasthttp.StatusOK && x.Ctx.Request.Header.IsGet():
 		if verdict, done := v.serveRange(x, size); done {
@@ -51,6 +50,7 @@ type part struct{ off, n int64 }
 
 // give answers with a part of the body found.
 func (v *visit) give(x *pipeline.Exchange, status int, fields pipeline.Fields, p part) pipeline.Verdict {
+	v.shelf.meters.sent(x, p.n)
 	if v.view.Body != nil || v.view.Size == 0 { // Fast path.
 		return x.AnswerStored(status, fields, v.view.Body[p.off:p.off+p.n])
 	}
@@ -307,12 +307,13 @@ func (v *visit) readAlong(x *pipeline.Exchange, st *stream) bool {
 	}
 	v.stageStatus(x)
 	v.shelf.meters.count(x, resultHit, reasonNone)
-	v.shelf.meters.given(x, age, max(st.size, 0))
+	v.shelf.meters.given(x, age)
 	if v.conditional() && v.answers304(&v.head) {
 		_ = body.Close() // never fails
 		v.answer304(x, &v.head)
 		return true
 	}
+	v.shelf.meters.sent(x, max(st.size, 0))
 	x.AnswerStoredStream(int(v.head.status), st.head.header(), body, int(st.size))
 	return true
 }
