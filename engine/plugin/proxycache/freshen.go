@@ -30,7 +30,7 @@ func (v *visit) compare(h *fasthttp.ResponseHeader) {
 // answers with it (RFC 9111 section 4.3.4).
 func (v *visit) freshen(x *pipeline.Exchange, now int64, behind bool) {
 	resp := &x.Ctx.Response
-	if etag := resp.Header.Peek("Etag"); len(etag) > 0 && etag[0] == '"' && !bytes.Equal(etag, v.head.etag.of(v.head.fields)) {
+	if etag := resp.Header.Peek("Etag"); len(etag) > 0 && etag[0] == '"' && !rules.MatchStrong(etag, v.head.etag.of(v.head.fields)) {
 		v.askAgain(x, behind)
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 
 	"github.com/sluice-gateway/sluice/engine/pipeline"
+	"github.com/sluice-gateway/sluice/engine/plugin/proxycache/rules"
 )
 
 // head is what the store keeps about an answer, in front of its header fields. Times are
@@ -104,4 +105,4 @@ func (h *head) header() pipeline.Fields { return pipeline.Fields{Text: h.fields,
 func (h *head) alwaysAsks() bool { return h.flags&flagValidate != 0 || h.lifetime <= h.age }
 
 // ageAt is how old the answer is at now.
-func (h *head) ageAt(now int64) int64 { return h.age + max(now-h.stored, 0) }
+func (h *head) ageAt(now int64) int64 { return rules.CurrentAge(h.age, h.stored, now) }

@@ -319,16 +319,16 @@ func (v *visit) judge(soft bool) use {
 		demands = &v.demands
 	}
 	d := h.directives(v.instance)
-	switch rules.Decide(&d, demands, age, lifetime) {
-	case rules.Fresh, rules.StaleAllowed:
-		return useAnswer
-	case rules.StaleWhileRevalidate:
+	verdict := rules.Decide(&d, demands, age, lifetime)
+	if verdict == rules.StaleWhileRevalidate {
 		v.result = resultStale
+	}
+	if verdict.MayServe() {
 		return useAnswer
-	case rules.Demanded:
-		v.result, v.forward = resultRefresh, rules.ByRequest
-	default:
-		v.result, v.forward = resultRefresh, rules.Stale
+	}
+	v.result, v.forward = resultRefresh, rules.Stale
+	if verdict == rules.Demanded {
+		v.forward = rules.ByRequest
 	}
 	return useAsk
 }
