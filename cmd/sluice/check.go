@@ -89,7 +89,7 @@ func compile(d *config.Document) error {
 		return ok && spec.OpensFiles // left to a gateway that serves
 	})
 	env := pipeline.Env{
-		Document: &trial, Log: slog.New(slog.DiscardHandler), Metrics: metrics.NewSet(),
+		Document: &trial, Trial: true, Log: slog.New(slog.DiscardHandler), Metrics: metrics.NewSet(),
 		Node: &pipeline.Node{Version: buildVersion()},
 		// Nothing is resolved either.
 		Dial: func(context.Context, string) (net.Conn, error) {

@@ -98,6 +98,32 @@ func TestCheckCompiles(t *testing.T) {
 	if _, err := os.Stat(log); err == nil {
 		t.Error("check created the log file")
 	}
+	cache := filepath.Join(t.TempDir(), "cache")
+	sluice(t, "check", file(t, "c.yaml", small+"- name: proxy-cache\n  config: {memory: {size: 8m, file: "+cache+"}}\n")).want(t, 0, "", "0 faults")
+	if _, err := os.Stat(cache); err == nil {
+		t.Error("check created the file of a cache")
+	}
+	sluice(t, "check", file(t, "d.yaml", small+"- name: proxy-cache\n  config: {memory: {size: 8m, file: "+cache+"/nowhere/file}}\n")).
+		want(t, 1, "there is no directory "+cache+"/nowhere", "1 fault")
+}
+
+// TestExplainKept asks what would become of an answer.
+func TestExplainKept(t *testing.T) {
+	doc := file(t, "kong.yaml", small+"- name: proxy-cache\n  config: {rfc: true}\n")
+	f := func(want string, args ...string) {
+		t.Helper()
+		sluice(t, append([]string{"explain", "-c", doc}, args...)...).want(t, 0, want, "")
+	}
+	f("say what the service answers, by --status and --answer", "GET", "/orders")
+	f("the answer is kept: fresh for 60 s", "GET", "/orders", "--answer", "Cache-Control: max-age=60")
+	f("apart for each accept", "GET", "/orders", "--answer", "Cache-Control: max-age=60", "--answer", "Vary: Accept")
+	f("the answer is not kept: it says private", "GET", "/orders", "--answer", "Cache-Control: private")
+	f("the answer is not kept: it sets a cookie", "GET", "/orders", "--answer", "Cache-Control: max-age=60", "--answer", "Set-Cookie: a=b")
+	f("nothing says that it is fresh", "GET", "/orders", "--status", "500")
+	f("the method is not one of request_method", "POST", "/orders")
+	f("only whole answers are kept", "GET", "/orders", "-H", "Range: bytes=0-1")
+	sluice(t, "explain", "-c", doc, "GET", "/orders", "--status", "99").want(t, 64, "", "--status 99: expected a status from 200 to 999")
+	sluice(t, "explain", "-c", doc, "GET", "/orders", "--answer", "nonsense").want(t, 64, "", "--answer \"nonsense\": expected 'Name: value'")
 }
 
 func TestDump(t *testing.T) {

@@ -111,6 +111,9 @@ type Env struct {
 	// fail to come, as with a condition; x.Answered tells.
 	StandIn func(p *config.Plugin) func(x *Exchange)
 
+	// Trial says that the snapshot is only checked: what build opens must be memory.
+	Trial bool
+
 	holder *Holder
 	shared map[string]any
 }

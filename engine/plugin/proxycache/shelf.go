@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -81,6 +83,14 @@ func openShelf(m Memory, env *pipeline.Env) (*shelf, error) {
 func newShelf(key string, m *Memory, env *pipeline.Env) (*shelf, error) {
 	s := &shelf{name: m.DictionaryName, key: key, flights: newFlights(), log: env.Log}
 	s.services.Store("", nil)
+	if env.Trial && m.File != "" { // a gateway that serves may have it open
+		if at, err := os.Stat(filepath.Dir(m.File)); err != nil || !at.IsDir() {
+			return nil, fmt.Errorf("memory.file: %q: there is no directory %s", m.File, filepath.Dir(m.File))
+		}
+		trial := *m
+		trial.File = ""
+		m = &trial
+	}
 	store, err := cache.Open(cache.Config{Bytes: int64(m.Size), ObjectMax: int64(max(m.MaxObjectSize, min(m.Size/16, 16<<20))), File: m.File, Format: headFormat}, s.now())
 	if err != nil {
 		return nil, fmt.Errorf("memory.file: %w", err)
@@ -89,7 +99,7 @@ func newShelf(key string, m *Memory, env *pipeline.Env) (*shelf, error) {
 	if m.File != "" {
 		r := store.Recovered()
 		s.recovered = r.Entries > 0
-		env.Log.Info("response cache opened", "file", m.File, "entries", r.Entries, "dropped", r.Dropped, "empty_since", r.Why)
+		env.Log.Info("response cache opened", "file", m.File, "entries", r.Entries, "dropped", r.Dropped, "empty", r.Why)
 	}
 	return s, nil
 }
