@@ -62,17 +62,17 @@ func (v *visit) keep(x *pipeline.Exchange, h *head, now int64, behind bool) reas
 			return why
 		}
 	}
-	p := v.put(x, h)
 	resp := &x.Ctx.Response
 	if resp.IsBodyStream() {
+		p := v.put(x, h)
 		return v.keepStream(x, h, &p, behind)
 	}
-	body := resp.Body()
-	if v.isHead {
-		body = nil
-	} else {
+	var body []byte
+	if !v.isHead {
+		body = resp.Body()
 		h.length = int64(len(body))
 	}
+	p := v.put(x, h)
 	if err := v.shelf.store.Set(&p, body, now); err != nil {
 		return reasonOfStore(err)
 	}

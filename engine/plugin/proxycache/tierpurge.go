@@ -183,15 +183,16 @@ func (t *tier) apply(seq int64, rules []string) {
 		if err != nil || json.Unmarshal([]byte(body), &rule) != nil {
 			n, rule = seq, cache.Rule{} // of a newer gateway perhaps: better too much
 		}
-		if n > t.applied {
+		i := slices.IndexFunc(t.own, func(o ownRule) bool { return o.text == body })
+		switch {
+		case i >= 0: // in force here since it was published: what was fetched since then stays
+			t.own = slices.Delete(t.own, i, i+1)
+		case n > t.applied:
 			t.shelf.store.Purge(rule)
 			t.rules.Add(0, 1)
 			t.shelf.unswept.Store(true)
 		}
 		t.history = append(t.history, numbered{n, rule})
-		if i := slices.IndexFunc(t.own, func(o ownRule) bool { return o.text == body }); i >= 0 {
-			t.own = slices.Delete(t.own, i, i+1)
-		}
 	}
 	if extra := len(t.history) - rulesMax; extra > 0 {
 		t.history = append(t.history[:0], t.history[extra:]...)
