@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -177,13 +176,6 @@ func testStress(t *testing.T, c Config) {
 }
 
 func TestConcurrent(t *testing.T) { testStress(t, Config{Bytes: 4 << 20, ObjectMax: 300 << 10}) }
-
-func TestConcurrentFile(t *testing.T) {
-	if !filesKept {
-		t.Skip("no files on this system")
-	}
-	testStress(t, Config{Bytes: 4 << 20, ObjectMax: 300 << 10, File: filepath.Join(t.TempDir(), "store")})
-}
 
 // Close may come at any time.
 func TestCloseConcurrent(t *testing.T) {
