@@ -49,15 +49,14 @@ func TestCacheHeadAsksForTheWholeBehind(t *testing.T) {
 // A body that the key does not have must not decide what others get.
 func TestCacheBodyOfGET(t *testing.T) {
 	bothModes(t, func(c *caching) {
-		p := c.page(says{do: func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Content-Type", "text/plain")
-			w.Header().Set("Cache-Control", "max-age=100")
-			body, _ := io.ReadAll(r.Body)
-			_, _ = fmt.Fprintf(w, "%q", body)
-		}})
-		c.rawTo(false, "GET "+p.path+" HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nevil")
-		if _, body := c.rawTo(false, "GET "+p.path+" HTTP/1.1\r\nHost: a\r\n\r\n"); body != `""` {
-			c.t.Errorf("a stranger got %s", body)
+		p := c.page(ok("Cache-Control", "max-age=100"))
+		resp, _ := c.rawTo(false, "GET "+p.path+" HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nevil")
+		if status := resp.Header.Get("X-Cache-Status"); status != "Bypass" {
+			c.t.Errorf("a request with a body: %s", status)
+		}
+		resp, _ = c.rawTo(false, "GET "+p.path+" HTTP/1.1\r\nHost: a\r\n\r\n")
+		if status := resp.Header.Get("X-Cache-Status"); status != "Miss" || p.hits() != 2 {
+			c.t.Errorf("a stranger after it: %s, %d requests at the origin", status, p.hits())
 		}
 	})
 }
