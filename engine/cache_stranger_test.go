@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -35,15 +36,27 @@ func TestCacheKeepsNothingPersonalBehind(t *testing.T) {
 // A HEAD that is given a stale answer has the whole asked for, not a head.
 func TestCacheHeadAsksForTheWholeBehind(t *testing.T) {
 	c := openCaching(t, byRFC)
-	p := c.page(says{fields: []string{"Cache-Control", "max-age=5, stale-while-revalidate=600", "Age", "10"}, body: "whole"})
-	p.get()
-	c.rawTo(false, "HEAD "+p.path+" HTTP/1.1\r\nHost: api.example.com\r\n\r\n")
-	eventually(t, "the answer is asked for anew", func() bool { return p.hits() >= 2 })
-	for range 3 {
-		if _, body := p.get(); body != "whole" {
-			t.Errorf("a client got %q", body)
-		}
+	var n atomic.Int64
+	p := c.page(says{do: func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain")
+		w.Header().Set("Cache-Control", "max-age=5, stale-while-revalidate=600")
+		w.Header().Set("Age", "10")
+		_, _ = fmt.Fprintf(w, "whole %d", n.Add(1))
+	}})
+	ask := func(method string) (*http.Response, string) {
+		return c.rawTo(false, method+" "+p.path+" HTTP/1.1\r\nHost: api.example.com\r\n\r\n")
 	}
+	ask("GET")
+	if resp, _ := ask("HEAD"); resp.Header.Get("X-Cache-Status") != "Stale" {
+		t.Errorf("HEAD: %s", resp.Header.Get("X-Cache-Status"))
+	}
+	eventually(t, "the answer that was asked for anew", func() bool {
+		_, body := ask("GET")
+		if !strings.HasPrefix(body, "whole ") {
+			t.Fatalf("a client got %q", body)
+		}
+		return body != "whole 1"
+	})
 }
 
 // A body that the key does not have must not decide what others get.
@@ -78,21 +91,23 @@ func TestCacheExpectingLeader(t *testing.T) {
 
 // Two caches that a request passes have it wait for neither.
 func TestCacheBehindCache(t *testing.T) {
-	c := openCaching(t, "cache_ttl: 100, coalesce_timeout: 600000",
-		"plugins: [{name: proxy-cache-advanced, config: {coalesce_timeout: 600000, memory: {size: 4m}}}]")
-	p := c.page(ok())
-	done := make(chan string, 1)
-	go func() {
-		resp, _ := c.rawTo(false, "GET "+p.path+" HTTP/1.1\r\nHost: a\r\n\r\n")
-		done <- resp.Header.Get("X-Cache-Status")
-	}()
-	select {
-	case status := <-done:
-		if status != "Miss" {
-			t.Errorf("X-Cache-Status: %s", status)
+	const settings = "cache_ttl: 100, coalesce_timeout: 600000"
+	for _, second := range []string{"proxy-cache", "proxy-cache-advanced"} {
+		c := openCaching(t, settings+"}}, {name: "+second+", config: {memory: {size: 4m}, "+settings)
+		p := c.page(ok())
+		done := make(chan string, 1)
+		go func() {
+			resp, _ := c.rawTo(false, "GET "+p.path+" HTTP/1.1\r\nHost: a\r\n\r\n")
+			done <- resp.Header.Get("X-Cache-Status")
+		}()
+		select {
+		case status := <-done:
+			if status != "Miss" {
+				t.Errorf("%s: X-Cache-Status: %s", second, status)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatalf("%s: the request waits for itself", second)
 		}
-	case <-time.After(20 * time.Second):
-		t.Fatal("the request waits for itself")
 	}
 }
 

@@ -235,7 +235,7 @@ func (v *visit) onlyKept(x *pipeline.Exchange) pipeline.Verdict {
 // waits for nobody, and nobody for it.
 func (v *visit) alone(x *pipeline.Exchange) bool {
 	h := &x.Ctx.Request.Header
-	return v.ranges != nil || v.isHead && v.directed || !h.IsHTTP11() || hasBody(x) || len(h.Peek("Expect")) > 0
+	return v.ranges != nil || v.isHead && v.directed || !h.IsHTTP11() || hasBody(x)
 }
 
 func safe(x *pipeline.Exchange) bool { return x.Ctx.IsGet() || x.Ctx.IsHead() }
