@@ -21,8 +21,7 @@ type View struct {
 	sh      *shard
 	run     *segment // pinned, nil if the body is in buf
 	runSize int64
-	at      *segment // where the last ReadAt was
-	atIndex int64
+	at      cursor // where the last ReadAt was
 }
 
 // Get finds the entry under a key, unless it has expired by now, in milliseconds
@@ -97,7 +96,7 @@ func (v *View) load(sh *shard, r record) bool {
 	sh.store.hold()
 	v.buf = append(v.buf[:0], payload...)
 	v.Head, v.Body, v.tail, v.Size = v.buf[:w.head():w.head()], nil, v.buf[w.head():], n+int64(w.tail())
-	v.sh, v.run, v.runSize, v.at, v.atIndex = sh, first, n, first, 0
+	v.sh, v.run, v.runSize, v.at = sh, first, n, cursor{}
 	return true
 }
 
@@ -132,7 +131,7 @@ func (v *View) ReadAt(p []byte, off int64) (n int, err error) {
 		return 0, errOffset
 	}
 	for n < len(p) && off < v.runSize {
-		m := copy(p[n:], v.part(off))
+		m := copy(p[n:], v.at.part(v.run, off))
 		n += m
 		off += int64(m)
 	}
@@ -145,17 +144,24 @@ func (v *View) ReadAt(p []byte, off int64) (n int, err error) {
 	return n, nil
 }
 
-// part returns the bytes of the run from off on that lie together.
-func (v *View) part(off int64) []byte {
-	each := int64(len(v.run.mem) - segmentHeader)
+// cursor is where in a run of segments a reader is: most read on from there. The zero
+// value is at the beginning.
+type cursor struct {
+	at    *segment
+	index int64
+}
+
+// part returns the bytes of a run from off on that lie together.
+func (c *cursor) part(run *segment, off int64) []byte {
+	each := int64(len(run.mem) - segmentHeader)
 	index := off / each
-	if index < v.atIndex {
-		v.at, v.atIndex = v.run, 0
+	if c.at == nil || index < c.index {
+		c.at, c.index = run, 0
 	}
-	for ; v.atIndex < index; v.atIndex++ {
-		v.at = v.at.next
+	for ; c.index < index; c.index++ {
+		c.at = c.at.next
 	}
-	return v.at.mem[segmentHeader+int(off-index*each) : v.at.used]
+	return c.at.mem[segmentHeader+int(off-index*each) : c.at.used]
 }
 
 // Close ends the use of what Get found. It does nothing to a view that found nothing
@@ -168,7 +174,7 @@ func (v *View) Close() {
 		return
 	}
 	run, sh := v.run, v.sh
-	v.run, v.runSize, v.at, v.sh = nil, 0, nil, nil
+	v.run, v.runSize, v.at, v.sh = nil, 0, cursor{}, nil
 	sh.unpin(run)
 	_ = sh.store.letGo()
 }

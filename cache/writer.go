@@ -32,8 +32,7 @@ type Writer struct {
 
 	// A reader's place, as most read on from where they were. Shared, as many
 	// followers are usually close together.
-	at      *segment
-	atIndex int64
+	at cursor
 }
 
 // writerBuf is how much of a body waits on the heap before segments are taken for
@@ -140,7 +139,7 @@ func (w *Writer) append(g *segment) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.run == nil {
-		w.run, w.last, w.at = g, g, g
+		w.run, w.last = g, g
 		g.pins.Store(1) // the writer's and its followers'
 		g.count = 1
 		return
@@ -240,7 +239,7 @@ func (w *Writer) cutTail() {
 	w.sh.writing--
 	w.sh.release(w.last)
 	w.last = end
-	w.at, w.atIndex = w.run, 0
+	w.at = cursor{}
 }
 
 // Written returns how many bytes of the body ReadAt can give. The caller has a hold.
@@ -265,7 +264,7 @@ func (w *Writer) ReadAt(p []byte, off int64) int {
 	defer w.mu.Unlock()
 	n := 0
 	for n < len(p) && off < w.runSize {
-		m := copy(p[n:], w.part(off))
+		m := copy(p[n:], w.at.part(w.run, off))
 		n += m
 		off += int64(m)
 	}
@@ -273,19 +272,6 @@ func (w *Writer) ReadAt(p []byte, off int64) int {
 		n += copy(p[n:], w.buf[off-w.runSize:])
 	}
 	return n
-}
-
-// part returns the bytes of the run from off on that lie together. w.mu is held.
-func (w *Writer) part(off int64) []byte {
-	each := int64(w.store.segmentSize - segmentHeader)
-	index := off / each
-	if index < w.atIndex {
-		w.at, w.atIndex = w.run, 0
-	}
-	for ; w.atIndex < index; w.atIndex++ {
-		w.at = w.at.next
-	}
-	return w.at.mem[segmentHeader+int(off-index*each) : w.at.used]
 }
 
 // Hold keeps what is written readable until Release. The caller has a hold already,
@@ -310,7 +296,7 @@ func (w *Writer) Release() {
 	}
 	if last {
 		poison(w.buf)
-		w.run, w.last, w.at, w.buf, w.runSize, w.written = nil, nil, nil, nil, 0, 0
+		w.run, w.last, w.at, w.buf, w.runSize, w.written = nil, nil, cursor{}, nil, 0, 0
 	}
 	w.mu.Unlock()
 	if !last {
