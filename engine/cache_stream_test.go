@@ -126,6 +126,30 @@ func TestCacheBrokenOffIsResumed(t *testing.T) {
 	f(`"two"`, false)
 }
 
+// An origin that breaks off breaks off through two caches that read it one from the other.
+func TestCacheBehindCacheBreaksOff(t *testing.T) {
+	s := newStage(t)
+	g := s.start(keeping(`cache_ttl: 300}
+  - name: proxy-cache-advanced
+    config: {content_type: ["*/*"], cache_ttl: 300, memory: {dictionary_name: other}`))
+	p := newTap(pattern(300<<10, 13), true)
+	p.breaks = true
+	s.cast("o:1", role{answer: p.answer})
+	list := g.crowd(1, "/x", nil)
+	p.await(t)
+	close(p.goes)
+	if a := list[0].wait(t); !a.cut() || !strings.HasPrefix(p.body, a.body) {
+		t.Errorf("%d, %d bytes of %d, %v", a.status(), len(a.body), len(p.body), a.err)
+	}
+	for _, name := range []string{"kong_db_cache", "other"} {
+		eventually(t, name+" to let the part go", func() bool {
+			return g.counter(`sluice_cache_followers_cut_total{cache="`+name+`"}`) == 1 && g.counter(`sluice_cache_bytes{cache="`+name+`"}`) == 0
+		})
+	}
+	s.cast("o:1", role{answer: sized("another")})
+	g.expects("/x", "Miss", 200, "another")
+}
+
 // outgrown is a cache that an answer of 1 MiB is too large for.
 const outgrown = "memory: {size: 4m, max_object_size: 200k}"
 

@@ -28,14 +28,13 @@ type shelf struct {
 	meters  meters
 	log     *slog.Logger
 
-	recovered bool     // the store was not empty when it was opened
-	services  sync.Map // ids that may have answers here
-	encoding  encoders
-	behind    atomic.Int64
-	pumps     atomic.Int64
-	unswept   atomic.Bool
-	sweeping  atomic.Bool
-	ticks     atomic.Int64
+	services sync.Map // ids that may have answers here
+	encoding encoders
+	behind   atomic.Int64
+	pumps    atomic.Int64
+	unswept  atomic.Bool
+	sweeping atomic.Bool
+	ticks    atomic.Int64
 }
 
 const (
@@ -98,7 +97,6 @@ func newShelf(key string, m *Memory, env *pipeline.Env) (*shelf, error) {
 	s.store = store
 	if m.File != "" {
 		r := store.Recovered()
-		s.recovered = r.Entries > 0
 		env.Log.Info("response cache opened", "file", m.File, "entries", r.Entries, "dropped", r.Dropped, "empty", r.Why)
 	}
 	return s, nil

@@ -176,7 +176,7 @@ func closeReader(r io.Reader) {
 type reader struct {
 	st     *stream
 	off    int64
-	x      *pipeline.Exchange // whose answer it is, valid until Close
+	x      *pipeline.Exchange // whose answer it is, valid until Close; nil for another cache's
 	leads  bool               // asked first
 	spill  []byte
 	rest   io.Reader // nil while the stream gives enough
@@ -233,7 +233,7 @@ func (r *reader) Read(p []byte) (int, error) {
 		return r.Read(p)
 	}
 	if r.rest = r.st.resume(r.x, r.off); r.rest == nil {
-		r.st.shelf.meters.cut.Add(uint32(r.x.ConnID), 1) //nolint:gosec // G115: any number is a shard
+		r.st.shelf.meters.cut.Add(0, 1)
 		return 0, err
 	}
 	return r.rest.Read(p)
@@ -290,13 +290,9 @@ func (st *stream) resume(x *pipeline.Exchange, off int64) io.Reader {
 		_ = resp.CloseBodyStream()
 		return nil
 	}
-	var body io.Reader
-	if body = resp.BodyStream(); body == nil {
-		whole := resp.Body()
-		if int64(len(whole)) < off {
-			return nil
-		}
-		return &kept{rest: whole[off:]}
+	body := resp.BodyStream()
+	if body == nil {
+		body = &kept{rest: resp.Body()}
 	}
 	if _, err := io.CopyN(io.Discard, body, off); err != nil {
 		closeReader(body)
