@@ -77,13 +77,20 @@ func (s *Server) init() {
 func (s *Server) Serve(l net.Listener, config *tls.Config) error {
 	s.mu.Lock()
 	s.init()
+	if s.draining.Load() {
+		s.mu.Unlock()
+		return l.Close()
+	}
 	s.listeners[l] = true
+	// Who accepts counts too: a connection that comes as draining begins is waited for.
+	s.conns.Add(1)
 	s.mu.Unlock()
 	defer func() {
 		s.mu.Lock()
 		delete(s.listeners, l)
 		s.mu.Unlock()
 		_ = l.Close() // already closed when draining
+		s.conns.Done()
 	}()
 	backoff := time.Millisecond
 	for {
