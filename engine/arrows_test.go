@@ -41,6 +41,7 @@ var arrows = map[string][]string{
 	"engine/admin":                 {"engine/config"},
 	"cmd/*":                        {"*"},
 	"examples":                     {},
+	"loadtest/stats":               {},
 	"bench":                        {"*"},
 	"bench/*":                      {"*"},
 }
