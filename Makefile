@@ -8,7 +8,9 @@ export CGO_ENABLED ?= 0
 export GOTOOLCHAIN ?= local
 
 .DEFAULT_GOAL := help
-.PHONY: help build install run test race fuzz lint allocs bench bench-wire gate tools clean
+PGO_ROWS := plain,full,full-redis,cached,plugins/5,plugins/20,body-10k/plain,body-100k/plain,conns-1/full,conns-512/full,new-conns/full,routes/100000,consumers/100000
+
+.PHONY: help build install run test race fuzz lint allocs bench bench-wire pgo gate tools clean
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,8 +43,11 @@ bench: ## micro-benchmarks, compared with bench/baseline.txt
 	$(GO) test -run '^$$' -bench . -benchmem ./bench | tee /tmp/sluice-bench.txt
 	$(GO) run ./bench/gate -baseline bench/baseline.txt /tmp/sluice-bench.txt
 
-bench-wire: tools ## CPU per request of proxying and of a cache hit, beside nginx, HAProxy, Varnish and bare floors (about 8 minutes)
-	$(GO) run ./bench/wire
+bench-wire: tools ## CPU per request beside nginx, HAProxy, Caddy, Varnish and bare floors, in bench/results/wire.* (under 10 minutes)
+	$(GO) run ./bench/wire -syscalls -idle 2000 -out bench/results/wire.txt
+
+pgo: tools ## refresh cmd/sluice/default.pgo from every row of sluice under load (about 4 minutes)
+	$(GO) run ./bench/wire -rounds 1 -seconds 4 -profile cmd/sluice/default.pgo -subjects $(PGO_ROWS)
 
 gate: bench ## same as bench: fails on any new allocation
 

@@ -5,9 +5,10 @@
 //	allocs_test.go  allocations per operation, exact, without the race detector
 //	baseline.txt  raw go test -bench output, the figures a change is compared with
 //	gate/         compares a run with the baseline; a new allocation fails, time never does
-//	wire/         CPU time per request of the whole gateway: a table for proxying, beside nginx, HAProxy
-//	              and a byte relay, and one for cache hits, beside nginx, Varnish and a bare responder
-//	results/      raw output that BENCHMARKS.md quotes, one file a run
+//	wire/         CPU time per request of the whole gateway: a table for proxying, beside nginx, HAProxy,
+//	              Caddy and a byte relay, one for cache hits, beside nginx, Varnish and a bare responder,
+//	              and tables of how the cost grows; also memory and system calls
+//	results/      raw output that BENCHMARKS.md quotes, a run's text, JSON lines and charts by one name
 //
 // # Allocations
 //
@@ -20,7 +21,7 @@
 //
 // # Reading a result of wire
 //
-//	make bench-wire                       or: go run ./bench/wire -syscalls -out bench/results/NAME.txt
+//	make bench-wire                       or: go run ./bench/wire -syscalls -idle 2000 -out bench/results/NAME.txt
 //
 //	subject        what was measured; its exact settings are listed under the table
 //	CPU us/request CPU time that the subject's own processes were charged, divided by
@@ -39,6 +40,8 @@
 //	               if anything too high
 //	other CPU %    what else ran on that CPU. More than a few per cent: another
 //	               process disturbed the round; measure again
+//	MiB            memory of the subject's processes at the end of the load (Pss: pages
+//	               that several share are divided among them)
 //
 // Ranges that overlap do not show a difference. A warning line means what it says:
 // if generator and service reach less than 1.5 times the fastest subject,
@@ -51,6 +54,10 @@
 // tracing slows a program many times. They are nearly exact and explain most of
 // the difference between two subjects.
 //
-// What wire does not measure: cache misses, revalidation and eviction, TLS, HTTP/2, new connections, large bodies, slow
+// The tables of how a cost grows (plugins, bodies, connections, routes, consumers) have
+// half the rounds of half the time: they show a trend. In new-conns the relay opens a
+// connection to the service as well, where the others keep theirs.
+//
+// What wire does not measure: cache misses, revalidation and eviction, TLS, HTTP/2, slow
 // services, several cores. Those belong to loadtest.
 package bench

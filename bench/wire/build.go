@@ -25,7 +25,7 @@ func (l *lab) build(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, buildLimit)
 	defer cancel()
 	for _, name := range l.o.subjects {
-		b := subjectNamed(name).binary
+		b := mustRow(name).binary
 		if b == nil || l.built[b.name] != "" {
 			continue
 		}

@@ -14,7 +14,7 @@ const (
 	routeCount       = serviceCount * routesPerService
 	consumerCount    = 1000
 	targetCount      = 4
-	bodyBytes        = 1024
+	usualBodyBytes   = 1024
 )
 
 // cachedCount is how many different answers the caches hold.
@@ -32,7 +32,9 @@ const countPath = "/served"
 // documentPorts are the loopback ports a document names.
 type documentPorts struct {
 	proxy, status int
+	admin         int // 0: none
 	services      []int
+	connections   int // that the generator will have
 }
 
 func routePath(i int) string {
@@ -51,10 +53,10 @@ func consumerKey(i int) string {
 // wrongKey belongs to nobody.
 var wrongKey = strings.Repeat("0", 32)
 
-// body is what the service answers.
-func body() string {
+// body is what the service answers where so many bytes are asked for.
+func body(size int) string {
 	const line = "A gateway adds policy to a request and should not add much else."
-	return strings.Repeat(line, bodyBytes/len(line)+1)[:bodyBytes]
+	return strings.Repeat(line, size/len(line)+1)[:size]
 }
 
 // localLimits are settings of rate-limiting that count in the process.
@@ -105,9 +107,17 @@ func writeGateway(b *strings.Builder, p documentPorts) {
 	fmt.Fprintf(b, `_format_version: "3.0"
 gateway:
   proxy_listen: "127.0.0.1:%d"
-  admin_listen: "off"
   status_listen: "127.0.0.1:%d"
-`, p.proxy, p.status)
+  admin_listen: %q
+`, p.proxy, p.status, p.adminListen())
+}
+
+// adminListen is on where the process is to be profiled.
+func (p *documentPorts) adminListen() string {
+	if p.admin == 0 {
+		return "off"
+	}
+	return fmt.Sprintf("127.0.0.1:%d", p.admin)
 }
 
 // prometheusPlugin has every metric on that a request makes it count.

@@ -44,17 +44,17 @@ func collectFacts(ctx context.Context, l *lab) []fact {
 			fact{"balancer", o.balancer + " (full)"})
 	}
 	facts = append(facts,
-		fact{"load by", fmt.Sprintf("wrk, 1 thread, %d keep-alive connections, the same requests for every subject of a table", o.connections)})
+		fact{"load by", fmt.Sprintf("wrk, 1 thread, %d keep-alive connections where a table says nothing else, the same requests for every subject of a table", o.connections)})
 	for _, g := range groups {
 		if len(g.among(o.subjects)) > 0 {
 			facts = append(facts, fact{"requests", g.name + ": " + g.load})
 		}
 	}
 	facts = append(facts,
-		fact{"answer", fmt.Sprintf("%d bytes from nginx, 1 worker, from memory", bodyBytes)},
-		fact{"rounds", fmt.Sprintf("%d interleaved (every second backwards), %d s each after %d s of warm-up, a fresh process each", o.rounds, o.seconds, o.warmUpSeconds)})
+		fact{"answer", fmt.Sprintf("%d bytes from nginx, 1 worker, from memory, where a table says nothing else", usualBodyBytes)},
+		fact{"rounds", fmt.Sprintf("%d interleaved (every second backwards), %d s each after %d s of warm-up, a fresh process each; tables of how a cost grows: %d of %d s", o.rounds, o.seconds, o.warmUpSeconds, o.roundsOf(plugins), o.secondsOf(plugins))})
 	for _, name := range o.subjects {
-		facts = append(facts, fact{name, subjectNamed(name).about})
+		facts = append(facts, fact{name, mustRow(name).about})
 	}
 	return facts
 }

@@ -3,33 +3,134 @@ package main
 import (
 	"errors"
 	"net/http"
+	"os/exec"
+	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
 
 func TestGroups(t *testing.T) {
-	names := subjectNames()
+	names := rowNames()
 	if slices.Contains(names, direct) || len(slices.Compact(slices.Sorted(slices.Values(names)))) != len(names) {
 		t.Errorf("a name is used twice: %q", names)
 	}
 	for _, name := range names {
-		s := subjectNamed(name)
-		if s.name != name || s.about == "" || s.prepare == nil {
-			t.Errorf("%s: got %+v", name, s)
+		r := mustRow(name)
+		if r.name != name || r.about == "" || r.prepare == nil {
+			t.Errorf("%s: got %+v", name, r)
+		}
+		if lines := r.group.lines(); len(lines) == 0 || len(lines)%7919 == 0 {
+			t.Errorf("%s: %d requests", name, len(lines))
 		}
 	}
 	if got := cached.among([]string{"full", "cached", "relay", "varnish"}); !slices.Equal(got, []string{"cached", "varnish"}) {
 		t.Errorf("cached among: got %q", got)
 	}
-	if groupOf("traefik") != nil || proxied.floor() != "relay" || cached.floor() != "responder" {
+	if _, ok := rowNamed("traefik"); ok || proxied.floor() != "relay" || cached.floor() != "responder" || plugins.floor() != "plugins/relay" {
 		t.Error("wrong groups")
 	}
-	if usual := usualSubjects(); slices.Contains(usual, "full-redis") || !slices.Contains(usual, "cached") {
-		t.Errorf("usual subjects: %q", usual)
+	if r := mustRow("conns-512/full"); r.group != manyConnections || r.subject != fullSubject {
+		t.Errorf("got %+v", r)
 	}
-	if help := subjectsHelp(); !strings.Contains(help, "full-redis (must be asked for); cached: responder nginx-return") {
+	if help := subjectsHelp(); !strings.Contains(help, "full full-redis; cached: responder nginx-return") || !strings.Contains(help, "plugins/20") {
 		t.Errorf("help: %q", help)
+	}
+}
+
+// What a table says about its connections, bodies and rounds is what its rows are run with.
+func TestGroupSettings(t *testing.T) {
+	o := &options{rounds: 5, seconds: 3, connections: 64}
+	f := func(g *group, rounds, seconds, connections, body int) {
+		t.Helper()
+		if o.roundsOf(g) != rounds || o.secondsOf(g) != seconds || o.connectionsOf(g) != connections || g.body() != body {
+			t.Errorf("%s: got %d rounds, %d s, %d connections, %d bytes", g.name, o.roundsOf(g), o.secondsOf(g), o.connectionsOf(g), g.body())
+		}
+	}
+	f(proxied, 5, 3, 64, 1024)
+	f(manyConnections, 3, 2, 512, 1024)
+	f(bodies[1], 3, 2, 64, 100<<10)
+}
+
+// Every row that is not of the first two tables starts, gives right answers and passes
+// its checks.
+func TestGrowthSubjects(t *testing.T) {
+	names := []string{"nginx-lua", "caddy", "body-10k/relay", "body-100k/nginx", "plugins/0", "plugins/1", "plugins/20", "routes/100", "consumers/1000", "new-conns/haproxy"}
+	l := openTestLab(t, names...)
+	for _, name := range names {
+		t.Run(name, func(t *testing.T) {
+			r := mustStart(t, l, name)
+			if err := verify(t.Context(), l, r); err != nil {
+				t.Fatal(r.process.explain(err))
+			}
+			if n, err := readResident(r.process.pid); err != nil || n < 1<<17 || n > 1<<30 {
+				t.Errorf("resident: %d bytes, error %v", n, err)
+			}
+		})
+	}
+}
+
+// With a new connection for every request the subject sees as many connections as
+// requests, and idle ones are weighed with a good answer each.
+func TestConnections(t *testing.T) {
+	l := openTestLab(t, "new-conns/full")
+	r := mustStart(t, l, "new-conns/full")
+	before := acceptedConnections(t, l, r)
+	w, err := loadAndCheck(t.Context(), l, r.group, r.url, 1)
+	if err != nil {
+		t.Fatal(r.process.explain(err))
+	}
+	if got := acceptedConnections(t, l, r) - before; got < w.requests {
+		t.Errorf("%d requests came on %d connections", w.requests, got)
+	}
+	l.o.idle = 10
+	conns, err := openIdle(t.Context(), l, r)
+	for _, c := range conns {
+		_ = c.Close()
+	}
+	if err != nil || len(conns) != 10 {
+		t.Errorf("%d idle connections, error %v", len(conns), err)
+	}
+}
+
+var acceptedCount = regexp.MustCompile(`(?m)^kong_nginx_connections_total\{[^}]*state="accepted"[^}]*\} (\d+)$`)
+
+func acceptedConnections(t *testing.T, l *lab, r *running) int64 {
+	t.Helper()
+	a, err := l.get(t.Context(), r.statusURL+"/metrics", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	match := acceptedCount.FindSubmatch(a.body)
+	if match == nil {
+		t.Fatalf("no count of accepted connections in:\n%s", a.body)
+	}
+	n, err := strconv.ParseInt(string(match[1]), 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// A profile is taken from a sluice under load, and the sum is one that pprof reads.
+func TestProfile(t *testing.T) {
+	l := openTestLab(t, "plain")
+	l.o.profile = filepath.Join(t.TempDir(), "sum.pgo")
+	if err := l.mergeProfiles(t.Context()); err == nil || !strings.Contains(err.Error(), "no row of this run is sluice") {
+		t.Errorf("got error %v", err)
+	}
+	r := mustStart(t, l, "plain")
+	if _, err := l.loadProfiled(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.mergeProfiles(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	top, err := output(exec.CommandContext(t.Context(), "go", "tool", "pprof", "-top", l.o.profile))
+	if err != nil || !strings.Contains(top, "sluice") {
+		t.Errorf("error %v, profile:\n%s", err, top)
 	}
 }
 

@@ -35,11 +35,12 @@ type lab struct {
 	script   string            // spread.lua, for wrk
 	requests map[*group]*requestFile
 
-	digest       [sha256.Size]byte // of the body of the service's answer
-	answer       string            // file with all its bytes; from startService
+	digests      map[int][sha256.Size]byte // of the service's bodies, by their size
+	answer       string                    // file with all its bytes; from startService
 	servicePorts []int
 	service      *process // nil until startService
 	redis        *process // nil until startRedis
+	profiles     []string // files of CPU profiles taken so far
 	redisPort    int
 	client       *http.Client
 }
@@ -54,7 +55,10 @@ type requestFile struct {
 func openLab(o *options) (*lab, error) {
 	l := &lab{
 		o: o, found: map[tool]string{}, built: map[string]string{}, requests: map[*group]*requestFile{},
-		digest: sha256.Sum256([]byte(body())),
+		digests: map[int][sha256.Size]byte{},
+	}
+	for _, g := range groups {
+		l.digests[g.body()] = sha256.Sum256([]byte(body(g.body())))
 	}
 	if err := l.find(); err != nil {
 		return nil, err
@@ -108,7 +112,7 @@ func (l *lab) render(dir, name string, p documentPorts) (string, error) {
 	var text bytes.Buffer
 	err = t.Execute(&text, map[string]any{
 		"Dir": dir, "Port": p.proxy, "ServicePorts": p.services,
-		"Connections": l.o.connections, "Body": body(), "EchoPath": echoPath, "CountPath": countPath,
+		"Connections": p.connections, "Body": body(usualBodyBytes), "EchoPath": echoPath, "Bodies": largeBodies, "ModulesDir": nginxModules, "CountPath": countPath,
 		"Root": os.Geteuid() == 0,
 	})
 	path := filepath.Join(dir, name)
@@ -124,6 +128,11 @@ func (l *lab) startService(ctx context.Context) error {
 	dir := filepath.Join(l.dir, "service")
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
+	}
+	for name, size := range largeBodies {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(body(size)), 0o600); err != nil {
+			return err
+		}
 	}
 	conf, err := l.render(dir, "service.conf", documentPorts{services: ports})
 	if err != nil {

@@ -1,19 +1,22 @@
 // Command wire measures what a request costs on the wire: the CPU time a program
-// spends on it, a table for each of two questions.
+// spends on it, in tables whose rows are sent the same requests.
 //
 // What does it cost to pass a request on, between a generator (wrk) and a service
-// (nginx, 1 KiB)? Sluice with nothing and with everything switched on, next to nginx,
-// HAProxy and a byte relay in C that is the floor.
+// (nginx, 1 KiB)? Sluice with nothing and with everything switched on, next to nginx
+// (plain and with Lua), HAProxy, Caddy and a byte relay in C that is the floor.
 //
 // What does it cost to answer from a cache, the service not asked? Sluice next to
 // nginx, Varnish, a bare fasthttp handler and a responder in C that is the floor.
 //
-//	go run ./bench/wire                                 both tables, 5 rounds
-//	go run ./bench/wire -subjects relay,nginx,full -syscalls -out bench/results/X.txt
+// How does the cost grow with plugins, routes, consumers, connections and bodies?
+//
+//	go run ./bench/wire                                 all tables, 4 rounds
+//	go run ./bench/wire -tables proxied -rounds 10 -syscalls -idle 2000 -out bench/results/X.txt
 //	go run ./bench/wire -subjects responder,varnish,cached -rounds 1 -seconds 1
+//	go run ./bench/wire -profile cmd/sluice/default.pgo   the profile the compiler is given
 //
 // The journey of a run is the function run: build what is measured, start the
-// service, then for every round and subject start a fresh process, check its
+// service, then for every round and row start a fresh process, check its
 // answers, warm it up, measure it, stop it. The files:
 //
 //	lab.go       what all measurements share: files, the service
@@ -21,16 +24,18 @@
 //	build.go     programs made for the run
 //	group.go     the tables: their rows, requests and floors
 //	subject.go   what a row is and how it is started
-//	relay.go nginx.go haproxy.go sluice.go      rows that proxy; sluice.go has cached, too
-//	responder.go nginx.go varnish.go fasthttp.go   rows that answer from memory
+//	relay.go nginx.go nginxlua.go haproxy.go caddy.go   rows that proxy
+//	responder.go varnish.go fasthttp.go   rows that answer from memory, like some of nginx.go
+//	sluice.go chain.go growth.go          rows of sluice
 //	document.go  the Sluice documents and the requests, generated
 //	verify.go    answers are checked before anything is timed
 //	measure.go   rounds, one measurement
 //	process.go   child processes: pinned, logged, always stopped
-//	cpu.go       CPU time from /proc
+//	cpu.go memory.go   CPU time and memory from /proc; idle connections (-idle)
 //	wrk.go       running wrk, reading its output
 //	strace.go    system calls per request (-syscalls)
-//	stats.go report.go facts.go   medians, the table, the machine
+//	profile.go   CPU profiles under load (-profile)
+//	report.go lines.go chart.go facts.go   the tables, as text, JSON and SVG; the machine
 //
 // CPU time is the kernel's account of the subject's own tasks (schedstat), not wall
 // time, so it depends little on pacing; it still moves with cache and frequency,
@@ -69,6 +74,8 @@ type options struct {
 	balancer    string
 	out         string
 	syscalls    bool
+	idle        int
+	profile     string
 	subjectCPU  int
 	loadCPUs    []int
 	commandLine string
@@ -142,7 +149,14 @@ func run(ctx context.Context, o *options) (err error) {
 	if err != nil {
 		return err
 	}
-	r := &report{facts: facts, samples: samples, calls: calls, subjects: o.subjects}
+	idle, err := measureIdle(ctx, l)
+	if err != nil {
+		return err
+	}
+	if err := l.mergeProfiles(ctx); err != nil {
+		return err
+	}
+	r := &report{facts: facts, samples: samples, calls: calls, idle: idle, subjects: o.subjects}
 	return errors.Join(r.save(o.out), r.writeTable(os.Stdout))
 }
 
@@ -152,31 +166,54 @@ func subjectsHelp() string {
 	help.WriteString("comma-separated `names`")
 	for _, g := range groups {
 		help.WriteString("; " + g.name + ":")
-		for _, s := range g.subjects {
-			help.WriteString(" " + s.name)
-			if s.asked {
-				help.WriteString(" (must be asked for)")
-			}
+		for _, r := range g.rows() {
+			help.WriteString(" " + r.name)
 		}
 	}
 	return help.String()
 }
 
+// chooseRows sets what is measured: the rows that are named, or those of tables.
+func (o *options) chooseRows(f *flag.FlagSet, subjects, tables string) (err error) {
+	given := map[string]bool{}
+	f.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	switch {
+	case given["subjects"] && given["tables"]:
+		return fmt.Errorf("%w: -subjects and -tables exclude each other", errUsage)
+	case given["tables"]:
+		o.subjects, err = rowsOfTables(strings.Split(tables, ","))
+		return err
+	case !given["subjects"]:
+		o.subjects, err = rowsOfTables(nil)
+		return err
+	}
+	o.subjects = strings.Split(subjects, ",")
+	for i, name := range o.subjects {
+		if _, ok := rowNamed(name); !ok || slices.Contains(o.subjects[:i], name) {
+			return fmt.Errorf("%w: -subjects: unknown or repeated %q (known: %s)", errUsage, name, strings.Join(rowNames(), ", "))
+		}
+	}
+	return nil
+}
+
 // parseOptions reads the flags and fills in what depends on the machine.
 func parseOptions(args []string, errs io.Writer) (*options, error) {
 	o := &options{commandLine: strings.Join(append([]string{"wire"}, args...), " ")}
-	var subjects, load string
+	var subjects, tables, load string
 	f := flag.NewFlagSet("wire", flag.ContinueOnError)
 	f.SetOutput(errs)
-	f.IntVar(&o.rounds, "rounds", 5, "interleaved `rounds`")
-	f.IntVar(&o.seconds, "seconds", 4, "`seconds` of one measurement")
+	f.IntVar(&o.rounds, "rounds", 4, "interleaved `rounds`")
+	f.IntVar(&o.seconds, "seconds", 2, "`seconds` of one measurement")
 	f.IntVar(&o.warmUpSeconds, "warmup", 1, "`seconds` of load before each measurement")
 	f.IntVar(&o.connections, "connections", 64, "keep-alive `connections` of the generator")
-	f.StringVar(&subjects, "subjects", strings.Join(usualSubjects(), ","), subjectsHelp())
+	f.StringVar(&subjects, "subjects", "", subjectsHelp())
+	f.StringVar(&tables, "tables", "", "comma-separated `names` of the tables to measure (default: all of "+strings.Join(tableNames(), ",")+")")
 	f.StringVar(&o.sluice, "sluice", "", "sluice binary (`path`; default: build ./cmd/sluice with CGO_ENABLED=0)")
 	f.StringVar(&o.balancer, "balancer", "consistent-hashing", "`algorithm` of the full subject's upstream: consistent-hashing (by consumer) or round-robin")
-	f.StringVar(&o.out, "out", "", "also write facts, raw rounds and table to `file`")
+	f.StringVar(&o.out, "out", "", "also write facts, raw rounds and tables to `file`.txt, JSON lines and charts beside it")
 	f.BoolVar(&o.syscalls, "syscalls", false, "also count system calls per request with strace, apart from the timing")
+	f.IntVar(&o.idle, "idle", 0, "also weigh so many idle `connections` of every proxy")
+	f.StringVar(&o.profile, "profile", "", "have sluice profiled under load and write the sum of its CPU profiles to `file`")
 	f.IntVar(&o.subjectCPU, "cpu", -1, "CPU `number` of the program under test (default: the last one allowed)")
 	f.StringVar(&load, "load-cpus", "", "CPU `numbers` of generator and service (default: the first one allowed)")
 	if err := f.Parse(args); err != nil {
@@ -188,17 +225,17 @@ func parseOptions(args []string, errs io.Writer) (*options, error) {
 	if min(o.rounds, o.seconds, o.warmUpSeconds, o.connections) < 1 {
 		return nil, fmt.Errorf("%w: -rounds, -seconds, -warmup and -connections must be at least 1", errUsage)
 	}
+	if o.idle < 0 || o.idle > 4000 {
+		return nil, fmt.Errorf("%w: -idle must be from 0 to 4000 (proxies are configured for 8192 sockets), got %d", errUsage, o.idle)
+	}
 	if o.connections > 4000 {
 		return nil, fmt.Errorf("%w: -connections: at most 4000 (service and proxies are configured for 8192 sockets)", errUsage)
 	}
 	if o.balancer != "round-robin" && o.balancer != "consistent-hashing" {
 		return nil, fmt.Errorf("%w: -balancer must be round-robin or consistent-hashing, got %q", errUsage, o.balancer)
 	}
-	o.subjects = strings.Split(subjects, ",")
-	for i, name := range o.subjects {
-		if !slices.Contains(subjectNames(), name) || slices.Contains(o.subjects[:i], name) {
-			return nil, fmt.Errorf("%w: -subjects: unknown or repeated %q (known: %s)", errUsage, name, strings.Join(subjectNames(), ", "))
-		}
+	if err := o.chooseRows(f, subjects, tables); err != nil {
+		return nil, err
 	}
 	if err := o.placeCPUs(load); err != nil {
 		return nil, err

@@ -15,11 +15,17 @@ func TestParseOptions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if o.rounds != 7 || o.seconds != 4 || o.connections != 64 || !slices.Equal(o.subjects, []string{"nginx", "full"}) {
+	if o.rounds != 7 || o.seconds != 2 || o.connections != 64 || !slices.Equal(o.subjects, []string{"nginx", "full"}) {
 		t.Errorf("got %+v", o)
 	}
 	if slices.Contains(o.loadCPUs, o.subjectCPU) || len(o.loadCPUs) != 1 {
 		t.Errorf("CPUs: subject %d, load %v", o.subjectCPU, o.loadCPUs)
+	}
+	if o, err := parseOptions([]string{"-tables", "conns-1,body-10k"}, io.Discard); err != nil || len(o.subjects) != 7 || o.subjects[0] != "body-10k/relay" {
+		t.Errorf("got %+v, %v", o, err)
+	}
+	if o, err := parseOptions(nil, io.Discard); err != nil || len(o.subjects) < 40 {
+		t.Errorf("got %+v, %v", o, err)
 	}
 	f := func(args ...string) {
 		t.Helper()
@@ -34,6 +40,9 @@ func TestParseOptions(t *testing.T) {
 	f("-subjects", "nginx,traefik")
 	f("-subjects", "nginx,nginx")
 	f("-subjects", "")
+	f("-tables", "proxied,nothing")
+	f("-tables", "proxied", "-subjects", "nginx")
+	f("-idle", "-1")
 	f("-cpu", "100000")
 	f("-load-cpus", "x")
 	f("-cpu", "0", "-load-cpus", "0")

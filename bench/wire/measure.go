@@ -15,10 +15,11 @@ type sample struct {
 	subject string
 	load    *load
 
-	cpu    time.Duration // used by the subject during the load
-	source string        // of cpu: schedstat or ticks
-	own    float64       // share of its CPU the subject used, 0 to 1
-	other  float64       // share used by anything else, soft interrupts and the hypervisor included
+	cpu      time.Duration // used by the subject during the load
+	source   string        // of cpu: schedstat or ticks
+	own      float64       // share of its CPU the subject used, 0 to 1
+	resident int64         // bytes of memory of all its processes at the end, shared pages shared out
+	other    float64       // share used by anything else, soft interrupts and the hypervisor included
 }
 
 // cpuMicros is the CPU time per request in microseconds.
@@ -36,13 +37,16 @@ func measureRounds(ctx context.Context, l *lab) ([]*sample, error) {
 	samples := make([]*sample, 0, len(order)*l.o.rounds)
 	for round := 1; round <= l.o.rounds; round++ {
 		for _, name := range order {
+			if name != direct && round > l.o.roundsOf(mustRow(name).group) {
+				continue
+			}
 			s, err := measure(ctx, l, name)
 			if err != nil {
 				return nil, fmt.Errorf("round %d, %s: %w", round, name, err)
 			}
 			s.round = round
 			samples = append(samples, s)
-			fmt.Fprintf(os.Stderr, "round %d/%d  %-12s %8.0f requests/s  p99 %-8s", round, l.o.rounds, name, s.load.perSecond, s.load.p99)
+			fmt.Fprintf(os.Stderr, "round %d/%d  %-16s %8.0f requests/s  p99 %-8s", round, l.o.rounds, name, s.load.perSecond, s.load.p99)
 			if name != direct {
 				fmt.Fprintf(os.Stderr, "  %6.2f us CPU/request", s.cpuMicros())
 			}
@@ -104,7 +108,7 @@ func measureRunning(ctx context.Context, l *lab, r *running) (*sample, error) {
 	if err := errors.Join(beforeErr, busyErr); err != nil {
 		return nil, err
 	}
-	w, err := loadAndCheck(ctx, l, r.group, r.url, l.o.seconds)
+	w, err := l.loadProfiled(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -119,8 +123,13 @@ func measureRunning(ctx context.Context, l *lab, r *running) (*sample, error) {
 		return nil, err
 	}
 	busy := busyAfter - busyBefore
+	resident, err := readResident(r.process.pid)
+	if err != nil {
+		return nil, err
+	}
 	return &sample{
-		subject: r.name, load: w, cpu: cpu, source: source,
+		resident: resident,
+		subject:  r.name, load: w, cpu: cpu, source: source,
 		own:   cpu.Seconds() / took.Seconds(),
 		other: max(0, (busy-cpu).Seconds()/took.Seconds()),
 	}, nil
@@ -129,7 +138,7 @@ func measureRunning(ctx context.Context, l *lab, r *running) (*sample, error) {
 func loadAndCheck(ctx context.Context, l *lab, g *group, url string, seconds int) (*load, error) {
 	w, err := runWrk(ctx, l, g, url, seconds)
 	if err == nil {
-		err = w.check()
+		err = w.check(g.body())
 	}
 	return w, err
 }

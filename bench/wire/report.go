@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -10,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+
+	"github.com/sluice-gateway/sluice/loadtest/stats"
 )
 
 // capacityMargin is how many times the fastest subject's throughput generator (and
@@ -24,7 +27,8 @@ type report struct {
 	facts    []fact
 	samples  []*sample
 	calls    []*traced
-	subjects []string
+	idle     []*idleCost
+	subjects []string // names of rows
 }
 
 // of returns one figure of a subject, round by round.
@@ -39,6 +43,7 @@ func (r *report) of(subject string, figure func(*sample) float64) []float64 {
 }
 
 func perSecond(s *sample) float64 { return s.load.perSecond }
+func resident(s *sample) float64  { return float64(s.resident) }
 
 // writeTable writes a comparison for every group, the system calls and the facts.
 func (r *report) writeTable(w io.Writer) error {
@@ -54,6 +59,7 @@ func (r *report) writeTable(w io.Writer) error {
 		fmt.Fprintf(&b, "WARNING: %d measurements used utime+stime (10 ms steps) because schedstat was not complete\n\n", tick)
 	}
 	r.writeCalls(&b)
+	r.writeIdle(&b)
 	for _, f := range r.facts {
 		fmt.Fprintf(&b, "%-12s %s\n", f.name, f.value)
 	}
@@ -65,24 +71,27 @@ func (r *report) writeTable(w io.Writer) error {
 func (r *report) writeGroup(b *bytes.Buffer, g *group, names []string) error {
 	fmt.Fprintf(b, "%s: %s\n", g.name, g.about)
 	t := tabwriter.NewWriter(b, 0, 0, 2, ' ', tabwriter.AlignRight)
-	_, _ = fmt.Fprintf(t, "subject\tCPU us/request\t[min .. max]\tx %s\trequests/s\tp99 ms\town CPU %%\tother CPU %%\t\n", g.floor())
+	_, _ = fmt.Fprintf(t, "subject\tCPU us/request\t[min .. max]\tx %s\trequests/s\tp99 ms\town CPU %%\tother CPU %%\tMiB\t\n", g.subjects[0].name)
 	for _, name := range names {
 		cpu := r.of(name, (*sample).cpuMicros)
 		ratio := "-"
 		if slices.Contains(names, g.floor()) {
-			ratio = fmt.Sprintf("%.3f", medianRatio(cpu, r.of(g.floor(), (*sample).cpuMicros)))
+			ratio = fmt.Sprintf("%.3f", stats.Median(stats.Ratios(cpu, r.of(g.floor(), (*sample).cpuMicros))))
 		}
-		_, _ = fmt.Fprintf(t, "%s\t%.2f\t[%.2f .. %.2f]\t%s\t%.0f\t%.2f\t%.0f\t%.0f\t\n",
-			name, median(cpu), slices.Min(cpu), slices.Max(cpu), ratio,
-			median(r.of(name, perSecond)),
-			median(r.of(name, func(s *sample) float64 { return s.load.p99.Seconds() * 1e3 })),
-			median(r.of(name, func(s *sample) float64 { return s.own * 100 })),
-			median(r.of(name, func(s *sample) float64 { return s.other * 100 })))
+		_, _ = fmt.Fprintf(t, "%s\t%.2f\t[%.2f .. %.2f]\t%s\t%.0f\t%.2f\t%.0f\t%.0f\t%.1f\t\n",
+			mustRow(name).subject.name, stats.Median(cpu), slices.Min(cpu), slices.Max(cpu), ratio,
+			stats.Median(r.of(name, perSecond)),
+			stats.Median(r.of(name, func(s *sample) float64 { return s.load.p99.Seconds() * 1e3 })),
+			stats.Median(r.of(name, func(s *sample) float64 { return s.own * 100 })),
+			stats.Median(r.of(name, func(s *sample) float64 { return s.other * 100 })),
+			stats.Median(r.of(name, resident))/(1<<20))
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	r.writeCapacity(b, g, names)
+	if !g.brief {
+		r.writeCapacity(b, g, names)
+	}
 	b.WriteByte('\n')
 	return nil
 }
@@ -92,16 +101,16 @@ func (r *report) writeGroup(b *bytes.Buffer, g *group, names []string) error {
 // no service takes part it is the generator's own CPU time, made into a rate.
 func (r *report) writeCapacity(b *bytes.Buffer, g *group, names []string) {
 	fastest := slices.MaxFunc(names, func(a, b string) int {
-		return cmp.Compare(median(r.of(a, perSecond)), median(r.of(b, perSecond)))
+		return cmp.Compare(stats.Median(r.of(a, perSecond)), stats.Median(r.of(b, perSecond)))
 	})
 	what, who, capacity := "generator -> service directly", "generator and service", 0.0
 	if g.fromMemory {
 		what, who = "generator by its own CPU time", "the generator"
-		capacity = median(r.of(fastest, func(s *sample) float64 { return float64(s.load.requests) / s.load.cpu.Seconds() }))
+		capacity = stats.Median(r.of(fastest, func(s *sample) float64 { return float64(s.load.requests) / s.load.cpu.Seconds() }))
 	} else {
-		capacity = median(r.of(direct, perSecond))
+		capacity = stats.Median(r.of(direct, perSecond))
 	}
-	times := capacity / median(r.of(fastest, perSecond))
+	times := capacity / stats.Median(r.of(fastest, perSecond))
 	fmt.Fprintf(b, "\n%s: %.0f requests/s median, %.2f times the fastest subject\n", what, capacity, times)
 	if times < capacityMargin {
 		fmt.Fprintf(b, "WARNING: below %.1f times: %s, not the subjects, set the pace: read CPU us/request, not requests/s and p99\n", capacityMargin, who)
@@ -140,15 +149,28 @@ func (r *report) writeCalls(b *bytes.Buffer) {
 
 // writeRaw writes one line per measurement.
 func (r *report) writeRaw(b *bytes.Buffer) {
-	b.WriteString("round\tsubject\trequests\twrk_seconds\trequests_per_s\tp50_us\tp99_us\tcpu_ns\tcpu_us_per_request\tcpu_source\town_cpu\tother_cpu\n")
+	b.WriteString("round\tsubject\trequests\twrk_seconds\trequests_per_s\tp50_us\tp99_us\tcpu_ns\tcpu_us_per_request\tcpu_source\town_cpu\tother_cpu\tresident_bytes\n")
 	for _, s := range r.samples {
-		fmt.Fprintf(b, "%d\t%s\t%d\t%.2f\t%.2f\t%d\t%d\t%d\t%.4f\t%s\t%.3f\t%.3f\n",
+		fmt.Fprintf(b, "%d\t%s\t%d\t%.2f\t%.2f\t%d\t%d\t%d\t%.4f\t%s\t%.3f\t%.3f\t%d\n",
 			s.round, s.subject, s.load.requests, s.load.duration.Seconds(), s.load.perSecond,
-			s.load.p50.Microseconds(), s.load.p99.Microseconds(), s.cpu.Nanoseconds(), s.cpuMicros(), s.source, s.own, s.other)
+			s.load.p50.Microseconds(), s.load.p99.Microseconds(), s.cpu.Nanoseconds(), s.cpuMicros(), s.source, s.own, s.other, s.resident)
 	}
 }
 
-// save writes table and raw rounds to path; "" saves nothing.
+// writeIdle writes what connections cost that nobody uses.
+func (r *report) writeIdle(b *bytes.Buffer) {
+	if len(r.idle) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "memory of a connection that is kept and idle, each having had one answer (kernel memory not included)\n")
+	for _, i := range r.idle {
+		fmt.Fprintf(b, "%-12s %6.1f KiB, of %d connections\n", i.row, i.bytes/1024, i.connections)
+	}
+	b.WriteByte('\n')
+}
+
+// save writes table and raw rounds to path, and beside it, by the same name, the JSON
+// lines and a chart of every table; "" saves nothing.
 func (r *report) save(path string) error {
 	if path == "" {
 		return nil
@@ -162,5 +184,13 @@ func (r *report) save(path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	return os.WriteFile(path, b.Bytes(), 0o644)
+	name := strings.TrimSuffix(path, ".txt")
+	lines, err := r.lines()
+	err = errors.Join(err, os.WriteFile(path, b.Bytes(), 0o644), os.WriteFile(name+".jsonl", lines, 0o644))
+	for _, g := range groups {
+		if names := g.among(r.subjects); len(names) > 0 && slices.Contains(names, g.floor()) {
+			err = errors.Join(err, os.WriteFile(name+"-"+g.name+".svg", r.chart(g, names), 0o644))
+		}
+	}
+	return err
 }

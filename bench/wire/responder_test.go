@@ -16,7 +16,7 @@ const testRequest = "GET /a HTTP/1.1\r\nHost: x\r\nA: \r\r\n\r\n"
 
 // testAnswer is small enough to be told apart in a failure and large enough for
 // thousands of it to fill every socket buffer.
-var testAnswer = []byte("HTTP/1.1 200 OK\r\nContent-Length: 1024\r\n\r\n" + body())
+var testAnswer = []byte("HTTP/1.1 200 OK\r\nContent-Length: 1024\r\n\r\n" + body(usualBodyBytes))
 
 func startResponder(t *testing.T) string {
 	t.Helper()

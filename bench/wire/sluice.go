@@ -36,7 +36,7 @@ var fullRedisSubject = &subject{
 	name:   "full-redis",
 	about:  "full, but that the limits are shared by Redis, batched: sync_rate 0.5; Redis beside generator and service",
 	tools:  []tool{redisTool},
-	binary: sluiceBinary, status: true, verify: verifyPolicy, asked: true,
+	binary: sluiceBinary, status: true, verify: verifyPolicy,
 	prepare: func(l *lab, dir string, p documentPorts) (*program, error) {
 		if err := l.startRedis(); err != nil { // once in a run
 			return nil, err

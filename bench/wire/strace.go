@@ -42,6 +42,9 @@ func countSyscalls(ctx context.Context, l *lab) ([]*traced, error) {
 	}
 	all := make([]*traced, 0, len(l.o.subjects))
 	for _, name := range l.o.subjects {
+		if mustRow(name).group.brief {
+			continue // the calls are those of the same subject above
+		}
 		t, err := trace(ctx, l, name)
 		if err != nil {
 			return nil, fmt.Errorf("system calls of %s: %w", name, err)
@@ -58,7 +61,7 @@ func trace(ctx context.Context, l *lab, name string) (t *traced, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, r.process.stop()) }()
-	summary := filepath.Join(l.dir, name+".strace")
+	summary := filepath.Join(l.dir, strings.ReplaceAll(name, "/", "-")+".strace")
 	tracer, err := attach(ctx, l, r.process.pid, summary)
 	if err != nil {
 		return nil, err

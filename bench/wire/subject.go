@@ -15,7 +15,6 @@ type subject struct {
 
 	tools   []tool  // needed beyond those of every run
 	binary  *binary // made for the run; nil for a program of the system
-	asked   bool    // measured only when -subjects names it
 	status  bool    // has a status listener that says when it is ready
 	prepare func(l *lab, dir string, p documentPorts) (*program, error)
 
@@ -29,22 +28,28 @@ const direct = "direct"
 
 // running is a started subject.
 type running struct {
-	*subject
-	group     *group
+	row
 	process   *process
 	url       string
 	statusURL string // of the status listener; where there is one
+	adminURL  string // of the Admin listener; sluice has one where it is profiled
 }
 
 // startSubject starts the named subject in a folder of its own and returns when it serves.
 func startSubject(ctx context.Context, l *lab, name string) (*running, error) {
-	s := subjectNamed(name)
-	found, err := freePorts(2)
+	s := mustRow(name)
+	found, err := freePorts(3)
 	if err != nil {
 		return nil, err
 	}
-	ports := documentPorts{proxy: found[0], status: found[1], services: l.servicePorts}
-	dir, err := os.MkdirTemp(l.dir, s.name+"-")
+	ports := documentPorts{
+		proxy: found[0], status: found[1], services: l.servicePorts,
+		connections: l.o.connectionsOf(s.group),
+	}
+	if l.o.profile != "" {
+		ports.admin = found[2]
+	}
+	dir, err := os.MkdirTemp(l.dir, s.subject.name+"-")
 	if err != nil {
 		return nil, err
 	}
@@ -52,12 +57,12 @@ func startSubject(ctx context.Context, l *lab, name string) (*running, error) {
 	if err != nil {
 		return nil, err
 	}
-	prog.name, prog.cpus = s.name, []int{l.o.subjectCPU}
+	prog.name, prog.cpus = s.subject.name, []int{l.o.subjectCPU}
 	p, err := start(dir, prog)
 	if err != nil {
 		return nil, err
 	}
-	r := &running{subject: s, group: groupOf(name), process: p, url: baseURL(ports.proxy), statusURL: baseURL(ports.status)}
+	r := &running{row: s, process: p, url: baseURL(ports.proxy), statusURL: baseURL(ports.status), adminURL: baseURL(ports.admin)}
 	readyURL := r.url + l.requests[r.group].lines[0].path
 	if s.status {
 		readyURL = r.statusURL + "/status/ready"

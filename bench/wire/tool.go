@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 )
 
@@ -10,6 +11,7 @@ import (
 type tool struct {
 	name    string
 	apt     string // the packages that bring it
+	file    string // for what is no program: where it lies
 	version string // the flag that makes it say which it is; "" when nobody asks
 }
 
@@ -31,7 +33,7 @@ func (o *options) tools() []tool {
 		seen[t] = true
 	}
 	for _, name := range o.subjects {
-		for _, t := range subjectNamed(name).tools {
+		for _, t := range mustRow(name).tools {
 			if !seen[t] {
 				seen[t] = true
 				needed = append(needed, t)
@@ -56,6 +58,12 @@ func (l *lab) find() error {
 
 // findTool looks in $PATH and where daemons are, which is not in every user's $PATH.
 func findTool(t tool) (string, error) {
+	if t.file != "" {
+		if _, err := os.Stat(t.file); err == nil {
+			return t.file, nil
+		}
+		return "", fmt.Errorf("%s is not installed: apt-get install %s", t.name, t.apt)
+	}
 	for _, candidate := range []string{t.name, "/usr/sbin/" + t.name, "/usr/local/sbin/" + t.name} {
 		if path, err := exec.LookPath(candidate); err == nil {
 			return path, nil

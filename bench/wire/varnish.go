@@ -15,7 +15,7 @@ var varnishSubject = &subject{
 	tools: []tool{varnishTool, ccTool}, // it compiles its VCL
 	prepare: func(l *lab, dir string, p documentPorts) (*program, error) {
 		vcl, err := l.render(dir, "varnish.vcl", p)
-		return &program{args: varnishArgs(l, dir, vcl, p.proxy)}, err
+		return &program{args: varnishArgs(l, dir, vcl, &p)}, err
 	},
 	verify: func(ctx context.Context, l *lab, r *running) error {
 		return verifyHits(ctx, l, r, isVarnishHit)
@@ -24,14 +24,14 @@ var varnishSubject = &subject{
 
 // varnishArgs keeps varnishd in the foreground, under the caller's user, off the
 // network but for one loopback port, and with its files in dir.
-func varnishArgs(l *lab, dir, vcl string, port int) []string {
+func varnishArgs(l *lab, dir, vcl string, p *documentPorts) []string {
 	// A connection that is never idle holds its thread. Threads made before the
 	// measurement are not made during it, and none of them ends. The default limit,
 	// 5000, is above what -connections can ask for.
-	threads := l.o.connections + 100
+	threads := p.connections + 100
 	return []string{
 		l.found[varnishTool], "-F", "-j", "none", "-T", "none", "-n", dir, "-f", vcl,
-		"-a", "127.0.0.1:" + strconv.Itoa(port), "-s", "malloc,256m",
+		"-a", "127.0.0.1:" + strconv.Itoa(p.proxy), "-s", "malloc,256m",
 		"-p", "thread_pools=1", "-p", "thread_pool_min=" + strconv.Itoa(threads),
 	}
 }

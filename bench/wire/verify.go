@@ -105,7 +105,7 @@ func verifySample(ctx context.Context, l *lab, g *group, base string) error {
 	lines := l.requests[g].lines
 	for i := range sampleRequests {
 		// The odd step makes the sample meet many consumers, not one.
-		if _, err := l.getRight(ctx, base, lines[i*(len(lines)/sampleRequests+1)%len(lines)]); err != nil {
+		if _, err := l.getRight(ctx, g, base, lines[i*(len(lines)/sampleRequests+1)%len(lines)]); err != nil {
 			return err
 		}
 	}
@@ -113,7 +113,7 @@ func verifySample(ctx context.Context, l *lab, g *group, base string) error {
 }
 
 // getRight sends one request of the load and returns the headers of the right answer.
-func (l *lab) getRight(ctx context.Context, base string, line requestLine) (http.Header, error) {
+func (l *lab) getRight(ctx context.Context, g *group, base string, line requestLine) (http.Header, error) {
 	a, err := l.get(ctx, base+line.path, line.key)
 	if err != nil {
 		return nil, err
@@ -121,7 +121,7 @@ func (l *lab) getRight(ctx context.Context, base string, line requestLine) (http
 	if a.status != http.StatusOK {
 		return nil, fmt.Errorf("GET %s: want status 200, got %d", line.path, a.status)
 	}
-	if sha256.Sum256(a.body) != l.digest {
+	if sha256.Sum256(a.body) != l.digests[g.body()] {
 		return nil, fmt.Errorf("GET %s: the body (%d bytes) is not the service's", line.path, len(a.body))
 	}
 	return a.header, nil
@@ -132,12 +132,12 @@ func (l *lab) getRight(ctx context.Context, base string, line requestLine) (http
 func verifyHits(ctx context.Context, l *lab, r *running, isHit func(http.Header) bool) error {
 	lines := l.requests[r.group].lines
 	for _, line := range lines {
-		if _, err := l.getRight(ctx, r.url, line); err != nil {
+		if _, err := l.getRight(ctx, r.group, r.url, line); err != nil {
 			return err
 		}
 	}
 	for _, line := range lines {
-		header, err := l.getRight(ctx, r.url, line)
+		header, err := l.getRight(ctx, r.group, r.url, line)
 		if err != nil {
 			return err
 		}
@@ -152,6 +152,17 @@ func verifyHits(ctx context.Context, l *lab, r *running, isHit func(http.Header)
 // passed on, targets balanced and metrics kept: a subject that skipped one of these
 // would be measured doing less than its name says.
 func verifyPolicy(ctx context.Context, l *lab, r *running) error {
+	if err := verifyKeys(ctx, l, r); err != nil {
+		return err
+	}
+	if err := verifyEcho(ctx, l, r); err != nil {
+		return err
+	}
+	return verifyMetrics(ctx, l, r)
+}
+
+// verifyKeys checks that a key is demanded and requests are counted.
+func verifyKeys(ctx context.Context, l *lab, r *running) error {
 	line := l.requests[r.group].lines[0]
 	for _, key := range []string{wrongKey, ""} {
 		a, err := l.get(ctx, r.url+line.path, key)
@@ -169,10 +180,7 @@ func verifyPolicy(ctx context.Context, l *lab, r *running) error {
 	if a.header.Get("X-RateLimit-Remaining-Minute") == "" {
 		return fmt.Errorf("GET %s: no X-RateLimit-Remaining-Minute in the answer: %v", line.path, a.header)
 	}
-	if err := verifyEcho(ctx, l, r); err != nil {
-		return err
-	}
-	return verifyMetrics(ctx, l, r)
+	return nil
 }
 
 // verifyMetrics checks that requests are counted for Prometheus.

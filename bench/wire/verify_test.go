@@ -45,7 +45,7 @@ func (g *gatewayDouble) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	text := g.body
 	if text == "" {
-		text = body()
+		text = body(usualBodyBytes)
 	}
 	_, _ = w.Write([]byte(text))
 }
@@ -62,9 +62,9 @@ func TestVerify(t *testing.T) {
 		defer server.Close()
 		l := &lab{
 			o: &options{balancer: balancer}, requests: map[*group]*requestFile{proxied: {lines: requestLines()}},
-			digest: sha256.Sum256([]byte(body())), client: server.Client(),
+			digests: map[int][sha256.Size]byte{usualBodyBytes: sha256.Sum256([]byte(body(usualBodyBytes)))}, client: server.Client(),
 		}
-		err := verify(t.Context(), l, &running{subject: fullSubject, group: proxied, url: server.URL, statusURL: server.URL})
+		err := verify(t.Context(), l, &running{row: row{"full", fullSubject, proxied}, url: server.URL, statusURL: server.URL})
 		if want == "" && err != nil {
 			t.Errorf("refused: %v", err)
 		}
@@ -81,7 +81,7 @@ func TestVerify(t *testing.T) {
 	f("two targets", "consistent-hashing", &gatewayDouble{})
 	f("kong_http_requests_total", turn, &gatewayDouble{unmeasured: true})
 	f("body (5 bytes) is not the service's", turn, &gatewayDouble{body: "short"})
-	f("body (1024 bytes) is not the service's", turn, &gatewayDouble{body: strings.Repeat("x", bodyBytes)})
+	f("body (1024 bytes) is not the service's", turn, &gatewayDouble{body: strings.Repeat("x", usualBodyBytes)})
 	keys = nil
 	f("want status 200, got 401", turn, &gatewayDouble{})
 }
@@ -102,7 +102,7 @@ func (c *cacheDouble) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		return
 	}
-	text, status := body(), "Miss"
+	text, status := body(usualBodyBytes), "Miss"
 	if c.stored[r.URL.Path] {
 		status = "Hit"
 		if c.spoils {
@@ -124,9 +124,9 @@ func TestVerifyCached(t *testing.T) {
 		defer server.Close()
 		l := &lab{
 			requests: map[*group]*requestFile{cached: {lines: cachedLines()}},
-			digest:   sha256.Sum256([]byte(body())), client: server.Client(),
+			digests:  map[int][sha256.Size]byte{usualBodyBytes: sha256.Sum256([]byte(body(usualBodyBytes)))}, client: server.Client(),
 		}
-		err := verify(t.Context(), l, &running{subject: cachedSubject, group: cached, url: server.URL, statusURL: server.URL})
+		err := verify(t.Context(), l, &running{row: row{"cached", cachedSubject, cached}, url: server.URL, statusURL: server.URL})
 		if want == "" && err != nil {
 			t.Errorf("refused: %v", err)
 		}

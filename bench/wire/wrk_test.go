@@ -71,15 +71,15 @@ func TestParseWrkRefuses(t *testing.T) {
 }
 
 func TestLoadCheck(t *testing.T) {
-	good := load{requests: 10, bytesRead: 10 * (bodyBytes + 150)}
-	if err := good.check(); err != nil {
+	good := load{requests: 10, bytesRead: 10 * (usualBodyBytes + 150)}
+	if err := good.check(usualBodyBytes); err != nil {
 		t.Errorf("good load refused: %v", err)
 	}
 	f := func(want string, change func(*load)) {
 		t.Helper()
 		bad := good
 		change(&bad)
-		if err := bad.check(); err == nil || !strings.Contains(err.Error(), want) {
+		if err := bad.check(usualBodyBytes); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got error %v, want one with %q", err, want)
 		}
 	}
