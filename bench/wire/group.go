@@ -30,7 +30,7 @@ type group struct {
 }
 
 // groups are all tables. A new row is a file that declares a subject, and its name here.
-var groups = slices.Concat([]*group{proxied, cached, plugins}, bodies, []*group{oneConnection, manyConnections, newConnections, routes, consumers})
+var groups = slices.Concat([]*group{proxied, cached, plugins}, bodies, []*group{oneConnection, manyConnections, newConnections, routes, consumers, builds})
 
 var proxied = &group{
 	name: "proxied", about: "every request goes on to the service",

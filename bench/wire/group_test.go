@@ -57,7 +57,7 @@ func TestGroupSettings(t *testing.T) {
 // Every row that is not of the first two tables starts, gives right answers and passes
 // its checks.
 func TestGrowthSubjects(t *testing.T) {
-	names := []string{"nginx-lua", "caddy", "body-10k/relay", "body-100k/nginx", "plugins/0", "plugins/1", "plugins/20", "routes/100", "consumers/1000", "new-conns/haproxy"}
+	names := []string{"nginx-lua", "caddy", "body-10k/relay", "body-100k/nginx", "plugins/0", "plugins/1", "plugins/20", "routes/100", "consumers/1000", "new-conns/haproxy", "builds/full-nopgo"}
 	l := openTestLab(t, names...)
 	for _, name := range names {
 		t.Run(name, func(t *testing.T) {

@@ -26,7 +26,7 @@
 //	subject.go   what a row is and how it is started
 //	relay.go nginx.go nginxlua.go haproxy.go caddy.go   rows that proxy
 //	responder.go varnish.go fasthttp.go   rows that answer from memory, like some of nginx.go
-//	sluice.go chain.go growth.go          rows of sluice
+//	sluice.go chain.go growth.go builds.go   rows of sluice
 //	document.go  the Sluice documents and the requests, generated
 //	verify.go    answers are checked before anything is timed
 //	measure.go   rounds, one measurement
