@@ -51,7 +51,7 @@ func buildC(ctx context.Context, cc, dir, name string, text []byte) (string, err
 // buildGo compiles one of this module's commands into dir and returns its path.
 func buildGo(ctx context.Context, dir, folder string) (string, error) {
 	path := filepath.Join(dir, filepath.Base(folder))
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", path, "github.com/sluice-gateway/sluice/"+folder)
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", path, "github.com/sluice-gateway/sluice/"+folder)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	_, err := output(cmd)
 	return path, err

@@ -24,7 +24,7 @@ func buildSubject(name, about, flag string, env ...string) *subject {
 	s.name, s.about = name, about
 	s.binary = &binary{name: name, make: func(ctx context.Context, l *lab) (string, error) {
 		path := filepath.Join(l.dir, name)
-		cmd := exec.CommandContext(ctx, "go", "build", flag, "-o", path, "github.com/sluice-gateway/sluice/cmd/sluice")
+		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", flag, "-o", path, "github.com/sluice-gateway/sluice/cmd/sluice")
 		cmd.Env = append(append(os.Environ(), "CGO_ENABLED=0"), env...)
 		_, err := output(cmd)
 		return path, err

@@ -50,7 +50,7 @@ func (r *report) chart(g *group, names []string) []byte {
 		y := chartTop + chartRow*i
 		row := mustRow(name)
 		colour := "#b8bfc6"
-		if row.binary == sluiceBinary {
+		if row.status {
 			colour = "#2f7fd1"
 		}
 		median := stats.Median(ratios[i])

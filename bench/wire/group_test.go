@@ -132,6 +132,15 @@ func TestProfile(t *testing.T) {
 	if err != nil || !strings.Contains(top, "sluice") {
 		t.Errorf("error %v, profile:\n%s", err, top)
 	}
+	raw, err := output(exec.CommandContext(t.Context(), "go", "tool", "pprof", "-raw", l.o.profile))
+	if err != nil || strings.Contains(raw, l.dir) || !strings.Contains(raw, "M") {
+		t.Errorf("error %v, the profile names folders of the run: %s", err, raw)
+	}
+	for _, bad := range []string{"", "no profile"} {
+		if _, err := renameMapping([]byte(bad), l.dir); err == nil {
+			t.Errorf("%q is a profile", bad)
+		}
+	}
 }
 
 // openTestLab opens a lab for the named subjects, builds what they need and starts the

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
+	varint "encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -54,5 +58,55 @@ func (l *lab) mergeProfiles(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("go tool pprof -proto: %w", err)
 	}
-	return os.WriteFile(l.o.profile, merged, 0o644)
+	text, err := renameMapping(merged, l.dir)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(l.o.profile, text, 0o644)
+}
+
+// stringTable is the number of the field of a profile that has one of its strings
+// (profile.proto of pprof).
+const stringTable = 6
+
+// renameMapping takes the folder of a run out of a compressed profile: which file was
+// mapped where says nothing to a compiler, and would differ in every run.
+func renameMapping(compressed []byte, dir string) ([]byte, error) {
+	r, err := gzip.NewReader(bytes.NewReader(compressed))
+	if err != nil {
+		return nil, fmt.Errorf("profile: %w", err)
+	}
+	text, err := io.ReadAll(io.LimitReader(r, answerMax))
+	if err != nil {
+		return nil, fmt.Errorf("profile: %w", err)
+	}
+	var out bytes.Buffer
+	w := gzip.NewWriter(&out)
+	for len(text) > 0 {
+		tag, n := varint.Uvarint(text)
+		size, m := uint64(0), 0
+		if n > 0 {
+			size, m = varint.Uvarint(text[n:])
+		}
+		if tag&7 == 0 && m > 0 { // a number, which has just been read
+			size = 0
+		}
+		end := n + m + int(size)
+		if n <= 0 || m <= 0 || tag&7 != 0 && tag&7 != 2 || end > len(text) || end < 0 {
+			return nil, errors.New("profile: not one of pprof")
+		}
+		field := text[:end]
+		if value := field[n+m:]; tag>>3 == stringTable && bytes.HasPrefix(value, []byte(dir)) {
+			value = value[bytes.LastIndexByte(value, '/')+1:]
+			field = append(varint.AppendUvarint(varint.AppendUvarint(nil, tag), uint64(len(value))), value...)
+		}
+		if _, err := w.Write(field); err != nil {
+			return nil, err
+		}
+		text = text[end:]
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
 }
