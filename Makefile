@@ -3,6 +3,7 @@
 GO            ?= go
 GOLANGCI_LINT ?= v2.15.0
 FUZZTIME      ?= 20s
+BENCHTIME     ?= 0.3s
 PREFIX        ?= /usr/local
 export CGO_ENABLED ?= 0
 export GOTOOLCHAIN ?= local
@@ -10,7 +11,7 @@ export GOTOOLCHAIN ?= local
 .DEFAULT_GOAL := help
 PGO_ROWS := plain,full,full-redis,cached,plugins/5,plugins/20,body-10k/plain,body-100k/plain,conns-1/full,conns-512/full,new-conns/full,routes/100000,consumers/100000
 
-.PHONY: help build install run test race fuzz lint allocs bench bench-wire pgo gate tools clean
+.PHONY: help build install run test race fuzz lint allocs bench bench-rivals bench-wire pgo gate tools clean
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +27,7 @@ run: build ## serve examples/quickstart.yaml against a built-in echo service
 
 test: tools ## run every test, shuffled; installs what the tests need
 	$(GO) test -shuffle=on ./...
+	cd bench/rivals && $(GO) test -shuffle=on ./...
 
 race: ## run every test under the race detector
 	CGO_ENABLED=1 $(GO) test -race -shuffle=on ./...
@@ -40,8 +42,11 @@ lint: ## golangci-lint, built from source at a pinned version when missing
 	./.ci/lint $(GOLANGCI_LINT)
 
 bench: ## micro-benchmarks, compared with bench/baseline.txt
-	$(GO) test -run '^$$' -bench . -benchmem ./bench | tee /tmp/sluice-bench.txt
+	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./bench | tee /tmp/sluice-bench.txt
 	$(GO) run ./bench/gate -baseline bench/baseline.txt /tmp/sluice-bench.txt
+
+bench-rivals: tools ## routers, rings, limiters and stores beside others, a module of its own
+	cd bench/rivals && $(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) .
 
 bench-wire: tools ## CPU per request beside nginx, HAProxy, Caddy, Varnish and bare floors, in bench/results/wire.* (under 10 minutes)
 	$(GO) run ./bench/wire -syscalls -idle 2000 -out bench/results/wire.txt

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sluice-gateway/sluice/bench/workload"
 	"github.com/sluice-gateway/sluice/lb"
 )
 
@@ -46,41 +47,20 @@ func ringTargets(n int) []lb.Target {
 	return targets
 }
 
-// ringKeyBytes is the length of a UUID.
-const ringKeyBytes = 36
-
-// ringKeys are 8,192 keys, one after the other: enough to look all over a ring, and
-// few enough not to be waited for, since a request's key has just been read.
-type ringKeys [ringKeyBytes << 13]byte
-
-func newRingKeys() *ringKeys {
-	k := new(ringKeys)
-	r := rand.NewChaCha8([32]byte{1})
-	for i := range k {
-		k[i] = "0123456789abcdef"[r.Uint64()&15]
-	}
-	return k
-}
-
-func (k *ringKeys) at(i int) []byte {
-	i = i & (1<<13 - 1) * ringKeyBytes
-	return k[i : i+ringKeyBytes]
-}
-
 // BenchmarkPick is one decision: the hash of a key where there is one, and the pick.
 func BenchmarkPick(b *testing.B) {
-	keys := newRingKeys()
+	keys := workload.NewIDs(workload.IDsFew)
 	for _, a := range ringAlgorithms {
 		for _, n := range []int{3, 100, 1000} {
 			balancer := a.open(ringTargets(n))
 			b.Run(a.name+"/"+strconv.Itoa(n), func(b *testing.B) {
 				b.ReportAllocs()
-				defer reportCPU(b)()
+				defer workload.ReportCPU(b)()
 				var sum int64
 				r := lb.Request{Shard: 1, Now: 1e6}
 				for i := 0; b.Loop(); i++ {
 					if a.hash != nil {
-						r.Hash = a.hash(keys.at(i))
+						r.Hash = a.hash(keys.At(i))
 					}
 					r.Now += 100
 					sum += int64(balancer.Pick(&r))
@@ -94,7 +74,7 @@ func BenchmarkPick(b *testing.B) {
 // BenchmarkPickParallel is BenchmarkPick on all cores at once. Each is a client
 // with a Shard of its own.
 func BenchmarkPickParallel(b *testing.B) {
-	keys := newRingKeys()
+	keys := workload.NewIDs(workload.IDsFew)
 	for _, a := range ringAlgorithms {
 		for _, n := range []int{3, 100, 1000} {
 			balancer := a.open(ringTargets(n))
@@ -103,16 +83,16 @@ func BenchmarkPickParallel(b *testing.B) {
 	}
 }
 
-func benchmarkPickParallel(b *testing.B, balancer lb.Balancer, keys *ringKeys, hash func([]byte) uint64) {
+func benchmarkPickParallel(b *testing.B, balancer lb.Balancer, keys *workload.Keys, hash func([]byte) uint64) {
 	var clients atomic.Uint64
 	b.ReportAllocs()
-	defer reportCPU(b)()
+	defer workload.ReportCPU(b)()
 	b.RunParallel(func(pb *testing.PB) {
 		var sum int64
 		r := lb.Request{Shard: clients.Add(1), Now: 1e6}
 		for i := rand.IntN(1 << 13); pb.Next(); i++ {
 			if hash != nil {
-				r.Hash = hash(keys.at(i))
+				r.Hash = hash(keys.At(i))
 			}
 			r.Now += 100
 			sum += int64(balancer.Pick(&r))
@@ -123,7 +103,7 @@ func benchmarkPickParallel(b *testing.B, balancer lb.Balancer, keys *ringKeys, h
 
 // BenchmarkPickDegraded is the pick from 100 targets of which 90 are out.
 func BenchmarkPickDegraded(b *testing.B) {
-	keys := newRingKeys()
+	keys := workload.NewIDs(workload.IDsFew)
 	for _, a := range ringAlgorithms {
 		targets := ringTargets(100)
 		for i := range targets {
@@ -139,7 +119,7 @@ func BenchmarkPickDegraded(b *testing.B) {
 // BenchmarkPickNone is the pick from 100 targets which are all out: all of the
 // work that a pick can be made to do.
 func BenchmarkPickNone(b *testing.B) {
-	keys := newRingKeys()
+	keys := workload.NewIDs(workload.IDsFew)
 	for _, a := range ringAlgorithms {
 		targets := ringTargets(100)
 		for i := range targets {

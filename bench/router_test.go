@@ -10,6 +10,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/sluice-gateway/sluice/bench/workload"
 	"github.com/sluice-gateway/sluice/engine/router"
 )
 
@@ -130,7 +131,7 @@ var routerSink int
 
 func BenchmarkRouter(b *testing.B) {
 	for _, s := range append(routerShapes, mixedShape) {
-		for _, size := range []int{10, 1_000, 10_000, 100_000} {
+		for _, size := range workload.Sizes(1, 10, 100, 1_000, 10_000, 100_000) {
 			var table *router.Table[int]
 			for _, miss := range []bool{false, true} {
 				kind := map[bool]string{false: "hit", true: "miss"}[miss]
@@ -190,7 +191,7 @@ func BenchmarkRouterParallel(b *testing.B) {
 
 // BenchmarkRouterBuild is the load time of a table.
 func BenchmarkRouterBuild(b *testing.B) {
-	for _, size := range []int{1_000, 100_000} {
+	for _, size := range workload.Sizes(1_000, 100_000) {
 		b.Run(fmt.Sprint(size), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

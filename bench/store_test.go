@@ -2,83 +2,18 @@ package bench
 
 import (
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"runtime"
-	"sort"
 	"sync/atomic"
 	"testing"
 
+	"github.com/sluice-gateway/sluice/bench/workload"
 	"github.com/sluice-gateway/sluice/cache"
 )
 
-// storeNow is windowNow in milliseconds.
-const storeNow = windowNow * 1000
-
-const (
-	storeTTL       = 3_600_000 // milliseconds
-	storeValueSize = 1024
-	storeKeyFormat = "mobile-app:catalogue-items|GET|http://api.example.com|/v1/catalogue/items/%09d|lang=en&page=2"
-
-	// storeEntryBytes is more than any store here takes for an entry.
-	storeEntryBytes = 1400
-)
+const storeNow = workload.NowMillis
 
 var storeSink atomic.Int64
-
-// storeKeys are keys of about 100 bytes as the gateway makes them, all of one length,
-// in the order in which they are asked for. They lie one behind the other, so that
-// a core has fetched the next by the time it is wanted: in a gateway the key was just
-// written. At most a million, many more than there are in a core's own caches.
-type storeKeys struct {
-	text  string
-	bytes []byte
-	size  int
-	mask  int
-}
-
-// newStoreKeys draws keys below n; rank says which, nil all of them with the same
-// chance.
-func newStoreKeys(n int, rank func() int) *storeKeys {
-	if rank == nil {
-		r := rand.New(rand.NewPCG(1, 2))
-		rank = func() int { return r.IntN(n) }
-	}
-	count := 1 << 14
-	for count < 16*n && count < 1<<20 {
-		count *= 2
-	}
-	k := &storeKeys{mask: count - 1, size: len(storeKey(nil, 0))}
-	k.bytes = make([]byte, 0, count*k.size)
-	for range count {
-		k.bytes = storeKey(k.bytes, rank())
-	}
-	k.text = string(k.bytes)
-	return k
-}
-
-func (k *storeKeys) at(i int) []byte {
-	i = i & k.mask * k.size
-	return k.bytes[i : i+k.size : i+k.size]
-}
-
-func (k *storeKeys) textAt(i int) string {
-	i = i & k.mask * k.size
-	return k.text[i : i+k.size]
-}
-
-func storeKey(dst []byte, i int) []byte { return fmt.Appendf(dst, storeKeyFormat, i) }
-
-// zipf draws numbers below n, of which number i comes in proportion to (i+1)^-s.
-// Unlike rand.Zipf it can do s of 1 and less, as the popularity of web pages is.
-func zipf(r *rand.Rand, n int, s float64) func() int {
-	sums, sum := make([]float64, n), 0.0
-	for i := range sums {
-		sum += math.Pow(float64(i+1), -s)
-		sums[i] = sum
-	}
-	return func() int { return min(sort.SearchFloat64s(sums, r.Float64()*sum), n-1) }
-}
 
 func openStore(b *testing.B, size int64) *cache.Store {
 	b.Helper()
@@ -94,11 +29,11 @@ func openStore(b *testing.B, size int64) *cache.Store {
 // They come in random order, so that the popular ones do not lie together.
 func filledStore(b *testing.B, n int) *cache.Store {
 	b.Helper()
-	s := openStore(b, int64(n)*storeEntryBytes*3/2)
-	value := make([]byte, storeValueSize)
-	p := cache.Put{Labels: make([]uint32, 1), Expires: storeNow + storeTTL}
+	s := openStore(b, int64(n)*workload.EntryBytesMax*3/2)
+	value := make([]byte, workload.EntryValueBytes)
+	p := cache.Put{Labels: make([]uint32, 1), Expires: storeNow + workload.EntryTTL}
 	for _, i := range rand.New(rand.NewPCG(3, 4)).Perm(n) {
-		p.Key, p.Labels[0] = storeKey(p.Key[:0], i), storeLabel(i)
+		p.Key, p.Labels[0] = workload.AppendEntryKey(p.Key[:0], i), storeLabel(i)
 		if err := s.Set(&p, value, storeNow); err != nil {
 			b.Fatal(err)
 		}
@@ -118,10 +53,10 @@ func storeLabel(i int) uint32 { return uint32(1 + i%storeLabels) }
 // value out of the arena; get-popular has the keys that a few clients ask for all
 // the time, the others every key with the same chance. set replaces an entry.
 func BenchmarkStore(b *testing.B) {
-	for _, n := range []int{1000, 100_000, 1_000_000} {
+	for _, n := range workload.Sizes(1000, 100_000, 1_000_000) {
 		b.Run(fmt.Sprintf("entries=%d", n), func(b *testing.B) {
-			s, keys := filledStore(b, n), newStoreKeys(n, nil)
-			popular := newStoreKeys(n, zipf(rand.New(rand.NewPCG(5, 6)), n, 0.9))
+			s, keys := filledStore(b, n), workload.NewEntryKeys(n, nil)
+			popular := workload.NewEntryKeys(n, workload.Zipf(rand.New(rand.NewPCG(5, 6)), n, 0.9))
 			runtime.GC() // what filling left behind is not part of it
 			b.Run("get", func(b *testing.B) { benchmarkStoreGet(b, s, keys) })
 			b.Run("get-popular", func(b *testing.B) { benchmarkStoreGet(b, s, popular) })
@@ -132,16 +67,16 @@ func BenchmarkStore(b *testing.B) {
 	}
 }
 
-func benchmarkStoreGet(b *testing.B, s *cache.Store, keys *storeKeys) {
+func benchmarkStoreGet(b *testing.B, s *cache.Store, keys *workload.Keys) {
 	b.ReportAllocs()
-	b.SetBytes(storeValueSize)
-	defer reportCPU(b)()
+	b.SetBytes(workload.EntryValueBytes)
+	defer workload.ReportCPU(b)()
 	b.RunParallel(func(pb *testing.PB) {
 		var v cache.View
-		sum, i := 0, rand.IntN(keys.mask)
+		sum, i := 0, rand.IntN(keys.Mask())
 		for pb.Next() {
 			i++
-			if !s.Get(keys.at(i), storeNow, &v) {
+			if !s.Get(keys.At(i), storeNow, &v) {
 				b.Error("missed")
 				return
 			}
@@ -152,16 +87,16 @@ func benchmarkStoreGet(b *testing.B, s *cache.Store, keys *storeKeys) {
 	})
 }
 
-func benchmarkStoreMiss(b *testing.B, s *cache.Store, keys *storeKeys) {
+func benchmarkStoreMiss(b *testing.B, s *cache.Store, keys *workload.Keys) {
 	b.ReportAllocs()
-	defer reportCPU(b)()
+	defer workload.ReportCPU(b)()
 	b.RunParallel(func(pb *testing.PB) {
 		var v cache.View
-		i := rand.IntN(keys.mask)
-		key := make([]byte, keys.size)
+		i := rand.IntN(keys.Mask())
+		key := make([]byte, keys.Size())
 		for pb.Next() {
 			i++
-			copy(key, keys.at(i))
+			copy(key, keys.At(i))
 			key[0] = 'M' // nobody's
 			if s.Get(key, storeNow, &v) {
 				b.Error("found")
@@ -171,17 +106,17 @@ func benchmarkStoreMiss(b *testing.B, s *cache.Store, keys *storeKeys) {
 	})
 }
 
-func benchmarkStoreSet(b *testing.B, s *cache.Store, keys *storeKeys) {
+func benchmarkStoreSet(b *testing.B, s *cache.Store, keys *workload.Keys) {
 	b.ReportAllocs()
-	b.SetBytes(storeValueSize)
-	defer reportCPU(b)()
+	b.SetBytes(workload.EntryValueBytes)
+	defer workload.ReportCPU(b)()
 	b.RunParallel(func(pb *testing.PB) {
-		value := make([]byte, storeValueSize)
-		p := cache.Put{Labels: []uint32{1}, Expires: storeNow + storeTTL}
-		i := rand.IntN(keys.mask)
+		value := make([]byte, workload.EntryValueBytes)
+		p := cache.Put{Labels: []uint32{1}, Expires: storeNow + workload.EntryTTL}
+		i := rand.IntN(keys.Mask())
 		for pb.Next() {
 			i++
-			p.Key = keys.at(i)
+			p.Key = keys.At(i)
 			if err := s.Set(&p, value, storeNow); err != nil {
 				b.Error(err)
 				return
@@ -194,13 +129,13 @@ func benchmarkStoreSet(b *testing.B, s *cache.Store, keys *storeKeys) {
 // that makes room for it.
 func BenchmarkStoreSetNew(b *testing.B) {
 	s := openStore(b, 64<<20)
-	value := make([]byte, storeValueSize)
+	value := make([]byte, workload.EntryValueBytes)
 	var last atomic.Int64
 	set := func(p *cache.Put, i int64) error {
-		p.Key = storeKey(p.Key[:0], int(i))
+		p.Key = workload.AppendEntryKey(p.Key[:0], int(i))
 		return s.Set(p, value, storeNow)
 	}
-	newPut := func() *cache.Put { return &cache.Put{Labels: []uint32{1}, Expires: storeNow + storeTTL} }
+	newPut := func() *cache.Put { return &cache.Put{Labels: []uint32{1}, Expires: storeNow + workload.EntryTTL} }
 	for p := newPut(); s.Stats().Evictions == 0; {
 		for range 1000 {
 			if err := set(p, last.Add(1)); err != nil {
@@ -209,17 +144,17 @@ func BenchmarkStoreSetNew(b *testing.B) {
 		}
 	}
 	b.ReportAllocs()
-	b.SetBytes(storeValueSize)
+	b.SetBytes(workload.EntryValueBytes)
 	b.ResetTimer()
-	defer reportCPU(b)()
+	defer workload.ReportCPU(b)()
 	b.RunParallel(func(pb *testing.PB) {
 		p := newPut()
-		p.Key = storeKey(nil, 0)
+		p.Key = workload.AppendEntryKey(nil, 0)
 		end := len(p.Key)
 		for pb.Next() {
 			// storeKey would be a third of the time.
 			n := last.Add(1)
-			for at := end - len("|lang=en&page=2") - 1; n > 0; at-- {
+			for at := end - len(workload.EntryKeyTail) - 1; n > 0; at-- {
 				p.Key[at] = '0' + byte(n%10)
 				n /= 10
 			}
@@ -240,21 +175,21 @@ func BenchmarkStoreReadAt(b *testing.B) {
 			s := openStore(b, 512<<20)
 			body := make([]byte, size)
 			for i := range n {
-				p := cache.Put{Key: storeKey(nil, i), Head: make([]byte, 200), Expires: storeNow + storeTTL}
+				p := cache.Put{Key: workload.AppendEntryKey(nil, i), Head: make([]byte, 200), Expires: storeNow + workload.EntryTTL}
 				if err := s.Set(&p, body, storeNow); err != nil {
 					b.Fatal(err)
 				}
 			}
-			keys := newStoreKeys(n, nil)
+			keys := workload.NewEntryKeys(n, nil)
 			b.ReportAllocs()
 			b.SetBytes(int64(size))
 			b.ResetTimer()
-			defer reportCPU(b)()
+			defer workload.ReportCPU(b)()
 			b.RunParallel(func(pb *testing.PB) {
 				var v cache.View
 				piece := make([]byte, 64<<10)
 				for i := rand.IntN(n); pb.Next(); i++ {
-					if !s.Get(keys.at(i), storeNow, &v) {
+					if !s.Get(keys.At(i), storeNow, &v) {
 						b.Error("missed")
 						return
 					}
@@ -279,26 +214,27 @@ func BenchmarkStorePurge(b *testing.B) {
 	none := cache.Rule{Groups: [][]uint32{{storeLabels + 1}}}
 	b.Run("rule", func(b *testing.B) {
 		b.ReportAllocs()
-		defer reportCPU(b)()
+		defer workload.ReportCPU(b)()
 		for b.Loop() {
 			s.Purge(none)
 		}
 	})
 	b.Run("recheck", func(b *testing.B) {
-		order := newStoreKeys(n, nil)
-		for i, at := range rand.New(rand.NewPCG(5, 6)).Perm(n) {
-			storeKey(order.bytes[:i*order.size], at)
-		}
+		all, next := rand.New(rand.NewPCG(5, 6)).Perm(n), -1
+		order := workload.NewEntryKeys(n, func() int {
+			next++
+			return all[next%n]
+		})
 		var v cache.View
 		b.ReportAllocs()
-		defer reportCPU(b)()
+		defer workload.ReportCPU(b)()
 		i := n
 		for b.Loop() {
 			if i == n {
 				s.Purge(none)
 				i = 0
 			}
-			if !s.Get(order.at(i), storeNow, &v) {
+			if !s.Get(order.At(i), storeNow, &v) {
 				b.Fatal("missed")
 			}
 			v.Close()
@@ -307,14 +243,14 @@ func BenchmarkStorePurge(b *testing.B) {
 	})
 	b.Run("sweep", func(b *testing.B) {
 		b.ReportAllocs()
-		defer reportCPU(b)()
+		defer workload.ReportCPU(b)()
 		for b.Loop() {
 			s.Sweep(storeNow)
 		}
 	})
 	b.Run("now", func(b *testing.B) {
 		b.ReportAllocs()
-		defer reportCPU(b)()
+		defer workload.ReportCPU(b)()
 		for b.Loop() {
 			s.PurgeNow(none, storeNow)
 		}

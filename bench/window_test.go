@@ -5,15 +5,14 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
+	"github.com/sluice-gateway/sluice/bench/workload"
 	"github.com/sluice-gateway/sluice/limiter"
 )
 
-// windowNow is a Monday in 2026, in seconds since 1970.
-const windowNow = 1795429800
+const windowNow = workload.Now
 
 var windowSink atomic.Int64
 
@@ -63,7 +62,7 @@ func benchmarkWindow(b *testing.B, periods, n int) {
 	b.ReportAllocs()
 	b.ResetTimer()
 	b.ReportMetric(float64(w.Bytes())/float64(w.Len()), "B/key")
-	defer reportCPU(b)()
+	defer workload.ReportCPU(b)()
 	b.RunParallel(func(pb *testing.PB) {
 		var used [3]int64
 		sum, i := int64(0), rand.IntN(len(keys))
@@ -112,7 +111,7 @@ func benchmarkSliding(b *testing.B, fixed bool, windows, n int) {
 	b.ReportAllocs()
 	b.ResetTimer()
 	b.ReportMetric(float64(s.Bytes())/float64(s.Len()), "B/key")
-	defer reportCPU(b)()
+	defer workload.ReportCPU(b)()
 	b.RunParallel(func(pb *testing.PB) {
 		var used [3]int64
 		sum, i := int64(0), rand.IntN(len(keys))
@@ -132,7 +131,7 @@ func BenchmarkQuota(b *testing.B) {
 		b.Run(fmt.Sprintf("reset_on=%d", c.ResetOn), func(b *testing.B) {
 			q, keys := limiter.NewQuotas([]limiter.Calendar{c}, 1<<20), windowKeys(1000)
 			b.ReportAllocs()
-			defer reportCPU(b)()
+			defer workload.ReportCPU(b)()
 			b.RunParallel(func(pb *testing.PB) {
 				var used [1]int64
 				i := rand.IntN(len(keys))
@@ -164,7 +163,7 @@ func BenchmarkConcurrency(b *testing.B) {
 		b.Run(fmt.Sprintf("keys=%d", n), func(b *testing.B) {
 			c, keys := limiter.NewConcurrency(1<<20), windowKeys(n)
 			b.ReportAllocs()
-			defer reportCPU(b)()
+			defer workload.ReportCPU(b)()
 			b.RunParallel(func(pb *testing.PB) {
 				i := rand.IntN(len(keys))
 				for pb.Next() {
@@ -182,7 +181,7 @@ func BenchmarkConcurrency(b *testing.B) {
 func BenchmarkGradient(b *testing.B) {
 	g := limiter.NewGradient(limiter.GradientConfig{LimitMin: 1000})
 	b.ReportAllocs()
-	defer reportCPU(b)()
+	defer workload.ReportCPU(b)()
 	b.RunParallel(func(pb *testing.PB) {
 		now := int64(windowNow)
 		for pb.Next() {
@@ -193,8 +192,7 @@ func BenchmarkGradient(b *testing.B) {
 	})
 }
 
-// BenchmarkGC is a whole garbage collection beside the counters of a million keys:
-// in our tables, and in a map of pointers as users of x/time/rate have it.
+// BenchmarkGC is a whole garbage collection beside the counters of a million keys.
 func BenchmarkGC(b *testing.B) {
 	const n = 1_000_000
 	b.Run("keys=0", func(b *testing.B) {
@@ -216,33 +214,6 @@ func BenchmarkGC(b *testing.B) {
 		}
 		runtime.KeepAlive(s)
 	})
-	b.Run("x-time-rate", func(b *testing.B) {
-		m := newRateMap()
-		for _, key := range rivalKeys(n) {
-			m.allow(key)
-		}
-		for b.Loop() {
-			runtime.GC()
-		}
-		runtime.KeepAlive(m)
-	})
-}
-
-// reportCPU reports what a decision costs its core: unlike the time a parallel
-// run takes it shows cores that wait for each other, and it holds on a busy machine.
-func reportCPU(b *testing.B) func() {
-	before := cpuTime(b)
-	return func() {
-		b.ReportMetric(float64(cpuTime(b)-before)/float64(b.N), "cpu-ns/op")
-	}
-}
-
-func cpuTime(b *testing.B) int64 {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		b.Fatal(err)
-	}
-	return u.Utime.Nano() + u.Stime.Nano()
 }
 
 // BenchmarkWindowRefused is the decision for a caller above his limit.
@@ -250,7 +221,7 @@ func BenchmarkWindowRefused(b *testing.B) {
 	w := limiter.NewWindows([]limiter.Period{limiter.Day}, 1<<10)
 	refuse := make([]int64, 16)[:1] // a line of its own: RunParallel's counter is small, too
 	b.ReportAllocs()
-	defer reportCPU(b)()
+	defer workload.ReportCPU(b)()
 	b.RunParallel(func(pb *testing.PB) {
 		var used [1]int64
 		key := rand.Uint64()
@@ -271,7 +242,7 @@ func BenchmarkWindowFull(b *testing.B) {
 	}
 	b.ReportAllocs()
 	b.ResetTimer()
-	defer reportCPU(b)()
+	defer workload.ReportCPU(b)()
 	b.RunParallel(func(pb *testing.PB) {
 		var used [1]int64
 		r := rand.New(rand.NewPCG(rand.Uint64(), 2))
@@ -287,7 +258,7 @@ func BenchmarkWindowPassed(b *testing.B) {
 	w, keys := filledWindows(1, 100_000)
 	b.ReportAllocs()
 	b.ResetTimer()
-	defer reportCPU(b)()
+	defer workload.ReportCPU(b)()
 	b.RunParallel(func(pb *testing.PB) {
 		var used [1]int64
 		i, now := rand.IntN(len(keys)), int64(windowNow)

@@ -1,10 +1,9 @@
-package bench
+package rivals
 
 import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"flag"
 	"fmt"
 	"io"
 	"log"
@@ -21,6 +20,7 @@ import (
 	"github.com/coocood/freecache"
 	"github.com/maypok86/otter/v2"
 
+	"github.com/sluice-gateway/sluice/bench/workload"
 	"github.com/sluice-gateway/sluice/cache"
 )
 
@@ -30,18 +30,15 @@ import (
 //     and bigcache one lifetime for all that only a pass each second ends: their users
 //     put the expiry before the value and check it, as is done here.
 //   - A read ends with the value in memory that its caller may keep while others write,
-//     as a response is written from a buffer. sluice, fastcache and freecache copy to
+//     as a response is written from a buffer. ours, fastcache and freecache copy to
 //     the caller's; bigcache makes a new copy; otter's value lies on the heap and
 //     is copied here. It could be sent without a copy.
 //   - A read that finds nothing stores the entry, as a cache's user does.
-//   - Nobody reads the system's clock: sluice and those who check themselves are handed
+//   - Nobody reads the system's clock: ours and those who check themselves are handed
 //     the time of rivalClock, freecache and otter ask for it, as they allow.
 //   - Keys are ready for use, as bytes and as a string. bigcache and otter are spared the
 //     string that is made of a request's bytes; keys and values are made new for otter
 //     when they are stored, as it keeps them.
-//
-// go test -bench . passes them by: they take minutes, and the gate would hold
-// their allocations against us. Ask for them by name: -bench StoreRivals.
 
 // rivalStore is one of the stores with what one goroutine needs to use it. The
 // value that get returns is valid until its next call.
@@ -62,34 +59,36 @@ type rival struct {
 }
 
 var storeRivals = []rival{
-	{"sluice", openSluice},
+	{"ours", openOurs},
 	{"fastcache", openFastcache},
 	{"freecache", openFreecache},
 	{"bigcache", openBigcache},
 	{"otter", openOtter},
 }
 
+var rivalSink atomic.Int64
+
 // rivalClock is in milliseconds since 1970.
 var rivalClock atomic.Int64
 
-func rivalExpires() int64 { return rivalClock.Load() + storeTTL }
+func rivalExpires() int64 { return rivalClock.Load() + workload.EntryTTL }
 
-type sluiceRival struct {
+type ourRival struct {
 	s    *cache.Store
 	view cache.View
 	put  cache.Put
 }
 
-func openSluice(tb testing.TB, size, _ int) (func() rivalStore, func()) {
+func openOurs(tb testing.TB, size, _ int) (func() rivalStore, func()) {
 	s, err := cache.Open(cache.Config{Bytes: int64(size)}, rivalClock.Load())
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return func() rivalStore { return &sluiceRival{s: s, put: cache.Put{Labels: []uint32{1}}} },
+	return func() rivalStore { return &ourRival{s: s, put: cache.Put{Labels: []uint32{1}}} },
 		func() { s.Close(rivalClock.Load()) }
 }
 
-func (r *sluiceRival) get(key rivalKey) ([]byte, bool) {
+func (r *ourRival) get(key rivalKey) ([]byte, bool) {
 	r.view.Close()
 	if !r.s.Get(key.bytes, rivalClock.Load(), &r.view) {
 		return nil, false
@@ -97,7 +96,7 @@ func (r *sluiceRival) get(key rivalKey) ([]byte, bool) {
 	return r.view.Body, true
 }
 
-func (r *sluiceRival) set(key rivalKey, value []byte) {
+func (r *ourRival) set(key rivalKey, value []byte) {
 	r.put.Key, r.put.Expires = key.bytes, rivalExpires()
 	r.s.Set(&r.put, value, rivalClock.Load())
 }
@@ -147,7 +146,7 @@ func (freecacheClock) Now() uint32 { return uint32(rivalClock.Load() / 1000) }
 
 func openFreecache(_ testing.TB, size, _ int) (func() rivalStore, func()) {
 	c := freecache.NewCacheCustomTimer(size, freecacheClock{})
-	return func() rivalStore { return &freecacheRival{c, make([]byte, storeValueSize)} }, func() {}
+	return func() rivalStore { return &freecacheRival{c, make([]byte, workload.EntryValueBytes)} }, func() {}
 }
 
 func (r *freecacheRival) get(key rivalKey) ([]byte, bool) {
@@ -156,7 +155,7 @@ func (r *freecacheRival) get(key rivalKey) ([]byte, bool) {
 }
 
 func (r *freecacheRival) set(key rivalKey, value []byte) {
-	r.c.Set(key.bytes, value, storeTTL/1000)
+	r.c.Set(key.bytes, value, workload.EntryTTL/1000)
 }
 
 type bigcacheRival struct {
@@ -169,7 +168,7 @@ func openBigcache(tb testing.TB, size, n int) (func() rivalStore, func()) {
 		Shards:             1024,
 		LifeWindow:         24 * time.Hour,
 		MaxEntriesInWindow: n,
-		MaxEntrySize:       storeEntryBytes,
+		MaxEntrySize:       workload.EntryBytesMax,
 		HardMaxCacheSize:   size >> 20,
 		Logger:             log.New(io.Discard, "", 0),
 	})
@@ -207,7 +206,7 @@ func openOtter(tb testing.TB, size, n int) (func() rivalStore, func()) {
 		MaximumWeight:    uint64(size),
 		Weigher:          func(key string, value []byte) uint32 { return uint32(len(key) + len(value)) },
 		InitialCapacity:  n,
-		ExpiryCalculator: otter.ExpiryWriting[string, []byte](storeTTL * time.Millisecond),
+		ExpiryCalculator: otter.ExpiryWriting[string, []byte](workload.EntryTTL * time.Millisecond),
 		Clock:            otterClock{},
 	})
 	if err != nil {
@@ -229,9 +228,9 @@ func (r *otterRival) set(key rivalKey, value []byte) {
 // TestStoreRivals makes sure that all of them do what is measured.
 func TestStoreRivals(t *testing.T) {
 	key := rivalKey{[]byte("key"), "key"}
-	value := bytes.Repeat([]byte{7}, storeValueSize)
+	value := bytes.Repeat([]byte{7}, workload.EntryValueBytes)
 	for _, rival := range storeRivals {
-		rivalClock.Store(storeNow)
+		rivalClock.Store(workload.NowMillis)
 		handle, closeIt := rival.open(t, 64<<20, 1000)
 		s := handle()
 		if _, ok := s.get(key); ok {
@@ -241,7 +240,7 @@ func TestStoreRivals(t *testing.T) {
 		if got, ok := s.get(key); !ok || !bytes.Equal(got, value) {
 			t.Errorf("%s: found %d bytes, %v", rival.name, len(got), ok)
 		}
-		rivalClock.Add(storeTTL)
+		rivalClock.Add(workload.EntryTTL)
 		if _, ok := s.get(key); ok {
 			t.Errorf("%s: found when it had expired", rival.name)
 		}
@@ -249,32 +248,23 @@ func TestStoreRivals(t *testing.T) {
 	}
 }
 
-// byName skips what is not asked for by name.
-func byName(b *testing.B) {
-	b.Helper()
-	if f := flag.Lookup("test.bench"); f != nil && f.Value.String() == "." {
-		b.Skip("ask for it by name: -bench StoreRivals")
-	}
-	rivalClock.Store(storeNow)
-}
-
-func (k *storeKeys) rivalAt(i int) rivalKey { return rivalKey{k.at(i), k.textAt(i)} }
+func keyAt(k *workload.Keys, i int) rivalKey { return rivalKey{k.At(i), k.TextAt(i)} }
 
 // fillRival stores n entries in random order.
 func fillRival(s rivalStore, n int) {
-	value := make([]byte, storeValueSize)
+	value := make([]byte, workload.EntryValueBytes)
 	for _, i := range rand.New(rand.NewPCG(3, 4)).Perm(n) {
-		key := storeKey(nil, i)
+		key := workload.AppendEntryKey(nil, i)
 		s.set(rivalKey{key, string(key)}, value)
 	}
 }
 
 // churnRival stores entries again, n times in all, so that those who append have come to
 // the end of their memory: pages of the system that were never used cost more.
-func churnRival(s rivalStore, keys *storeKeys, n int) {
-	value := make([]byte, storeValueSize)
+func churnRival(s rivalStore, keys *workload.Keys, n int) {
+	value := make([]byte, workload.EntryValueBytes)
 	for i := range n {
-		s.set(keys.rivalAt(i), value)
+		s.set(keyAt(keys, i), value)
 	}
 }
 
@@ -283,12 +273,12 @@ func churnRival(s rivalStore, keys *storeKeys, n int) {
 // says how many reads found something: what fastcache and bigcache store again lies
 // there twice, and its second copy takes the place of others.
 func BenchmarkStoreRivals(b *testing.B) {
-	byName(b)
-	for _, n := range []int{100_000, 1_000_000} {
-		keys := newStoreKeys(n, zipf(rand.New(rand.NewPCG(5, 6)), n, 0.9))
+	rivalClock.Store(workload.NowMillis)
+	for _, n := range workload.Sizes(10_000, 100_000, 1_000_000) {
+		keys := workload.NewEntryKeys(n, workload.Zipf(rand.New(rand.NewPCG(5, 6)), n, 0.9))
 		for _, rival := range storeRivals {
 			b.Run(fmt.Sprintf("entries=%d/%s", n, rival.name), func(b *testing.B) {
-				handle, closeIt := rival.open(b, n*storeEntryBytes*3/2, n)
+				handle, closeIt := rival.open(b, n*workload.EntryBytesMax*3/2, n)
 				fillRival(handle(), n)
 				runtime.GC() // what filling left behind is not part of it
 				b.Run("sets=0", func(b *testing.B) { benchmarkStoreRival(b, handle, keys, 0) })
@@ -300,17 +290,17 @@ func BenchmarkStoreRivals(b *testing.B) {
 	}
 }
 
-func benchmarkStoreRival(b *testing.B, handle func() rivalStore, keys *storeKeys, setPercent int) {
+func benchmarkStoreRival(b *testing.B, handle func() rivalStore, keys *workload.Keys, setPercent int) {
 	var misses atomic.Int64
 	b.ReportAllocs()
 	b.ResetTimer()
-	defer reportCPU(b)()
+	defer workload.ReportCPU(b)()
 	b.RunParallel(func(pb *testing.PB) {
-		s, value := handle(), make([]byte, storeValueSize)
-		sum, missed, i, turn := 0, 0, rand.IntN(keys.mask), 0
+		s, value := handle(), make([]byte, workload.EntryValueBytes)
+		sum, missed, i, turn := 0, 0, rand.IntN(keys.Mask()), 0
 		for pb.Next() {
 			i++
-			key := keys.rivalAt(i)
+			key := keyAt(keys, i)
 			if turn += setPercent; turn >= 100 {
 				turn -= 100
 				s.set(key, value)
@@ -323,28 +313,28 @@ func benchmarkStoreRival(b *testing.B, handle func() rivalStore, keys *storeKeys
 			}
 			sum += len(found)
 		}
-		storeSink.Add(int64(sum))
+		rivalSink.Add(int64(sum))
 		misses.Add(int64(missed))
 	})
 	b.ReportMetric(100-float64(misses.Load())/float64(b.N)*1e4/float64(100-setPercent), "hit-%")
 }
 
 // BenchmarkStoreRivalsHits is how many requests of one trace are answered from 64 MiB,
-// as each counts them: sluice with its index, the others without, otter the keys and
+// as each counts them: ours with its index, the others without, otter the keys and
 // values alone. An operation is the whole trace: a million requests, four fifths of
 // them by a Zipf distribution of 0.9 over 200 MiB, the others for what nobody asks for
 // again. The first quarter fills the cache and is not counted.
 func BenchmarkStoreRivalsHits(b *testing.B) {
-	byName(b)
+	rivalClock.Store(workload.NowMillis)
 	const (
-		size     = 64 << 20
-		objects  = 200 << 20 / (storeValueSize + 100)
-		requests = 1_000_000
-		warm     = requests / 4
+		size    = 64 << 20
+		objects = 200 << 20 / (workload.EntryValueBytes + 100)
 	)
+	requests := workload.Size(1_000_000)
+	warm := requests / 4
 	r := rand.New(rand.NewPCG(5, 6))
-	popular, next := zipf(r, objects, 0.9), objects
-	trace := newStoreKeys(objects, func() int {
+	popular, next := workload.Zipf(r, objects, 0.9), objects
+	trace := workload.NewEntryKeys(objects, func() int {
 		if r.IntN(5) == 0 {
 			next++
 			return next
@@ -353,14 +343,14 @@ func BenchmarkStoreRivalsHits(b *testing.B) {
 	})
 	for _, rival := range storeRivals {
 		b.Run(rival.name, func(b *testing.B) {
-			value, hits, runs := make([]byte, storeValueSize), 0, 0
+			value, hits, runs := make([]byte, workload.EntryValueBytes), 0, 0
 			b.ReportAllocs()
-			defer reportCPU(b)()
+			defer workload.ReportCPU(b)()
 			for b.Loop() {
-				handle, closeIt := rival.open(b, size, size/storeEntryBytes)
+				handle, closeIt := rival.open(b, size, size/workload.EntryBytesMax)
 				s := handle()
 				for i := range requests {
-					key := trace.rivalAt(i)
+					key := keyAt(trace, i)
 					if _, ok := s.get(key); !ok {
 						s.set(key, value)
 					} else if i >= warm {
@@ -383,15 +373,15 @@ func (noStore) set(rivalKey, []byte)        {}
 
 // BenchmarkStoreRivalsGC is a whole garbage collection beside 256 MiB of entries.
 func BenchmarkStoreRivalsGC(b *testing.B) {
-	byName(b)
-	const n = 256 << 20 / (storeValueSize + 100)
+	rivalClock.Store(workload.NowMillis)
+	n := workload.Size(256 << 20 / (workload.EntryValueBytes + 100))
 	run := func(name string, open func(b *testing.B) (handle func() rivalStore, close func())) {
 		b.Run(name, func(b *testing.B) {
 			handle, closeIt := open(b)
 			runtime.GC()
 			b.ReportAllocs()
 			b.ResetTimer()
-			cpu := reportCPU(b)
+			cpu := workload.ReportCPU(b)
 			for b.Loop() {
 				runtime.GC()
 			}
@@ -407,7 +397,7 @@ func BenchmarkStoreRivalsGC(b *testing.B) {
 	})
 	for _, rival := range storeRivals {
 		run(rival.name, func(b *testing.B) (func() rivalStore, func()) {
-			handle, closeIt := rival.open(b, n*storeEntryBytes*3/2, n)
+			handle, closeIt := rival.open(b, n*workload.EntryBytesMax*3/2, n)
 			fillRival(handle(), n)
 			return handle, closeIt
 		})

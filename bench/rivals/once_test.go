@@ -1,0 +1,12 @@
+//go:build !race
+
+package rivals
+
+import (
+	"testing"
+
+	"github.com/sluice-gateway/sluice/bench/workload"
+)
+
+// TestBenchmarksOnce keeps the benchmarks from rotting.
+func TestBenchmarksOnce(t *testing.T) { workload.Once(t, 100) }
