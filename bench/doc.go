@@ -5,6 +5,10 @@
 //	allocs_test.go  allocations per operation, exact, without the race detector
 //	baseline.txt  raw go test -bench output, the figures a change is compared with
 //	gate/         compares a run with the baseline; a new allocation fails, time never does
+//	compare/      two commits, folders or test binaries, interleaved, with a test of significance;
+//	              or implementations beside each other in one run
+//	workload/     keys, distributions and the CPU meter that benchmarks share
+//	rivals/       a module of its own: routers, rings, limiters and stores beside others
 //	wire/         CPU time per request of the whole gateway: a table for proxying, beside nginx, HAProxy,
 //	              Caddy and a byte relay, one for cache hits, beside nginx, Varnish and a bare responder,
 //	              and tables of how the cost grows; also memory and system calls
@@ -14,10 +18,21 @@
 //
 // allocs/op is exact and the same on every machine, so it is what a gate may
 // refuse a change for. ns/op depends on the machine and on what else runs there:
-// compare it only within one job, interleaved, with a significance test.
+// compare it only within one job, interleaved, with a significance test: bench/compare.
 //
 //	go test -run '^$' -bench . -benchmem ./bench > result.txt
 //	go run ./bench/gate -baseline bench/baseline.txt result.txt
+//
+// Every benchmark also runs once as a test, TestBenchmarksOnce, with -short: sizes above
+// 10,000 are left out there.
+//
+// # Time
+//
+//	go run ./bench/compare -base HEAD~1 -run . -bench Router
+//	go run ./bench/compare -run . -package ./bench/rivals -by ours -bench RouterRivals/static
+//
+// The first says whether the work tree differs from a commit, the second whether others do
+// from ours. "~" stands where the difference may be chance.
 //
 // # Reading a result of wire
 //
