@@ -82,7 +82,7 @@ func credentials(g *pipelinetest.Gateway) []string {
 func TestPipelineAllocs(t *testing.T) {
 	for name, document := range map[string]string{"plain": plainDocument, "full": fullDocument(100, 10), "cached": cachedDocument} {
 		t.Run(name, func(t *testing.T) {
-			w := newWire(t, document)
+			w := newWire(t, loopback, document)
 			for range 2000 {
 				w.roundTrip(t)
 			}
