@@ -23,6 +23,10 @@
 //	go test -run '^$' -bench . -benchmem ./bench > result.txt
 //	go run ./bench/gate -baseline bench/baseline.txt result.txt
 //
+// The baseline's rows of large rings and tables that are built (RingBuild, RouterBuild) are, of
+// several runs, those with the most allocations: maps grow as their random seed will, and a
+// row that runs once counts what the runtime does meanwhile.
+//
 // Every benchmark also runs once as a test, TestBenchmarksOnce, with -short: sizes above
 // 10,000 are left out there.
 //
