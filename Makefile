@@ -5,6 +5,7 @@ GOLANGCI_LINT ?= v2.15.0
 FUZZTIME      ?= 20s
 BENCHTIME     ?= 0.3s
 PREFIX        ?= /usr/local
+WIRE_BASELINE ?= bench/baseline.jsonl
 export CGO_ENABLED ?= 0
 export GOTOOLCHAIN ?= local
 
@@ -54,7 +55,8 @@ bench-wire: tools ## CPU per request beside nginx, HAProxy, Caddy, Varnish and b
 pgo: tools ## refresh cmd/sluice/default.pgo from every row of sluice under load (about 4 minutes)
 	$(GO) run ./bench/wire -rounds 1 -seconds 4 -profile cmd/sluice/default.pgo -subjects $(PGO_ROWS)
 
-gate: bench ## same as bench: fails on any new allocation
+gate: bench ## as bench; with WIRE=FILE (JSON lines of bench/wire) also system calls and ratios to the floor, against WIRE_BASELINE
+	$(if $(WIRE),$(GO) run ./bench/gate -baseline $(WIRE_BASELINE) $(WIRE))
 
 tools: ## install nginx, HAProxy, Varnish, wrk and what else the tests use, where missing
 	./.ci/tools
