@@ -1,6 +1,7 @@
 package main
 
 import (
+	"reflect"
 	"testing"
 )
 
@@ -11,6 +12,7 @@ func FuzzParse(f *testing.F) {
 	f.Add(header + "BenchmarkA-2 10 5 ns/op 0 B/op 0 allocs/op\n")
 	f.Add("BenchmarkA 10 5 ns/op\n--- FAIL: x\n")
 	f.Add("Benchmark- 1 1 allocs/op")
+	f.Add("BenchmarkA-2 1 5 ns/op\npkg: b\nBenchmarkB-2 1 1 allocs/op\npkg: a\nBenchmarkA-2 1 1 allocs/op\npkg: b\nBenchmarkA-2 1 1 allocs/op\n")
 	f.Add(wireText("plain", "relay", `"read":1`, 1.5, 1.6))
 	f.Add(wireText("a/plain", "relay", "", spread(1.2, 5)...) + wireText("relay", "relay", "", 1) + wireText("direct", "", "", 0))
 	f.Fuzz(func(t *testing.T, text string) {
@@ -24,6 +26,12 @@ func FuzzParse(f *testing.F) {
 		}
 		for _, format := range formatNames() {
 			render(t, format, j)
+		}
+		if len(m.bench.order) > 0 {
+			read, err := parse(renderBench(m.bench, m.bench))
+			if err != nil || !reflect.DeepEqual(read.bench.of, m.bench.of) {
+				t.Errorf("written and read again: %v, %+v, want %+v", err, read, m.bench.of)
+			}
 		}
 		if len(m.wire.rows) == 0 {
 			return

@@ -47,8 +47,9 @@
 // without any measurement, and results of a kind that no baseline holds fail. Rows of the
 // baseline that the results lack are reported and do not fail: a part may have been run.
 //
-// With -update the results become the baseline, if the run itself had no failure: each
-// kind is written into the file of its kind, in one step, and rows the results lack stay.
+// With -update the results become the baseline: each kind is written into the file of its
+// kind, in one step, and what the results lack stays. A run that failed by itself, or that
+// no run like it could ever be compared with for want of rounds, is refused.
 //
 // The exit status is 0 when the gate is passed or the baseline written, 1 when not or
 // when a file cannot be read, 64 for wrong flags.

@@ -18,7 +18,7 @@ func readText(t *testing.T, path string) string {
 
 const (
 	updateBase = "goos: linux\ncpu: Old\npkg: m/a\nBenchmarkA-2 10 5 ns/op 0 B/op 0 allocs/op\nBenchmarkGone/size-64-2 10 5 ns/op 0 B/op 3 allocs/op\npkg: m/b\nBenchmarkA-2 10 5 ns/op 0 B/op 0 allocs/op\n"
-	updateRun  = "goos: linux\npkg: m/a\ncpu: New\nBenchmarkNew-4 7 5 ns/op 0 B/op 2 allocs/op\nBenchmarkA-4 7 6 ns/op 8 B/op 1 allocs/op\nBenchmarkA-4 7 7 ns/op 8 B/op 1 allocs/op\nPASS\nok m/a 1s\n"
+	updateRun  = "goos: linux\npkg: m/a\ncpu: New\nBenchmarkNew-4 7 5 ns/op 0 B/op 2 allocs/op\nBenchmarkA-4 7 6 ns/op 8 B/op 1 allocs/op\nBenchmarkA-4 7 7 ns/op 8 B/op 1 allocs/op\nPASS\nok m/a 1s\ngoos: linux\n"
 	updateWant = "goos: linux\ncpu: New\npkg: m/a\nBenchmarkA-4 7 6 ns/op 8 B/op 1 allocs/op\nBenchmarkA-4 7 7 ns/op 8 B/op 1 allocs/op\nBenchmarkGone/size-64-4 10 5 ns/op 0 B/op 3 allocs/op\nBenchmarkNew-4 7 5 ns/op 0 B/op 2 allocs/op\npkg: m/b\nBenchmarkA-4 10 5 ns/op 0 B/op 0 allocs/op\n"
 )
 
