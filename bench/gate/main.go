@@ -39,6 +39,7 @@
 //     rounds differ with a p below -significance (Mann-Whitney): a shift that chance
 //     explains is reported, and calls for more rounds.
 //   - Too few rounds to show any difference fail: a test that cannot fail tells nothing.
+//     Rounds of several files add up, if they are of one commit and one floor.
 //   - Another floor than the baseline's, or none where the baseline has one, fails.
 //   - Ratios compare across machines better than microseconds do but not perfectly, so
 //     other machines, kernels, Go versions and commits are noted.
