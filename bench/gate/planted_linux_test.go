@@ -30,18 +30,38 @@ import (
 )
 
 var (
-	plantedWhat = os.Getenv("PLANTED")
-	plantedSpin time.Duration
-	plantedKept *[64]byte
+	plantedWhat  = os.Getenv("PLANTED")
+	plantedSteps int
+	plantedSum   int
+	plantedKept  *[64]byte
 )
 
-func init() {
-	if plantedWhat == "spin" {
-		var err error
-		if plantedSpin, err = time.ParseDuration(os.Getenv("PLANTED_SPIN")); err != nil {
-			panic(err)
-		}
+func plantedWalk(steps int) {
+	sum := plantedSum
+	for i := range steps {
+		sum = sum*31 + i
 	}
+	plantedSum = sum
+}
+
+// The duration becomes steps at the best speed seen, so that a processor which is slowed
+// down by others is slow for the steps as it is for the rest of the request.
+func init() {
+	if plantedWhat != "spin" {
+		return
+	}
+	spin, err := time.ParseDuration(os.Getenv("PLANTED_SPIN"))
+	if err != nil {
+		panic(err)
+	}
+	const trial = 20000
+	best := time.Hour
+	for range 200 {
+		began := time.Now()
+		plantedWalk(trial)
+		best = min(best, time.Since(began))
+	}
+	plantedSteps = int(trial * spin / best)
 }
 
 func planted() {
@@ -51,8 +71,7 @@ func planted() {
 	case "call":
 		syscall.RawSyscall(syscall.SYS_GETPPID, 0, 0, 0)
 	case "spin":
-		for began := time.Now(); time.Since(began) < plantedSpin; {
-		}
+		plantedWalk(plantedSteps)
 	}
 }
 `
