@@ -50,11 +50,17 @@ func oneRound(t *testing.T, draw *rand.Rand, subjects []*load) []float64 {
 			s := subjects[i]
 			s.burst(t) // its caches are cold, which tells nothing
 			before := s.child.cpu(t)
-			for end := time.Now().Add(turn); time.Now().Before(end); {
-				requests := float64(s.burst(t))
+			requests, pending := 0.0, true
+			for end := time.Now().Add(turn); pending || time.Now().Before(end); {
+				requests += float64(s.burst(t))
+				// The kernel charges a process that keeps running only when it stops or the
+				// timer ticks: a burst that is not charged yet is counted with the next.
 				now := s.child.cpu(t)
-				costs[i] = append(costs[i], (now-before)/requests/1000)
-				before = now
+				pending = now == before
+				if !pending {
+					costs[i] = append(costs[i], (now-before)/requests/1000)
+					before, requests = now, 0
+				}
 			}
 		}
 	}
