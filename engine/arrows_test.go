@@ -42,6 +42,9 @@ var arrows = map[string][]string{
 	"cmd/*":                        {"*"},
 	"examples":                     {},
 	"loadtest/stats":               {},
+	"loadtest/stub":                {},
+	"loadtest/stubd":               {"loadtest/stub"},
+	"loadtest/run":                 {"loadtest/stats"},
 	"bench":                        {"*"},
 	"bench/*":                      {"*"},
 }
