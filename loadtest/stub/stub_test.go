@@ -112,7 +112,13 @@ func TestUploads(t *testing.T) {
 }
 
 func TestEventsComeOneByOne(t *testing.T) {
-	resp, err := http.Get("http://" + open(t) + "/events?n=2&every=60000")
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+open(t)+"/events?n=2&every=60000", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
