@@ -12,7 +12,7 @@ export GOTOOLCHAIN ?= local
 .DEFAULT_GOAL := help
 PGO_ROWS := plain,full,full-redis,cached,plugins/5,plugins/20,body-10k/plain,body-100k/plain,conns-1/full,conns-512/full,new-conns/full,routes/100000,consumers/100000
 
-.PHONY: help build install run test race fuzz lint allocs bench bench-rivals bench-wire pgo gate tools clean
+.PHONY: help build install run test race fuzz lint allocs bench bench-rivals bench-wire pgo gate load tools clean
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,11 @@ pgo: tools ## refresh cmd/sluice/default.pgo from every row of sluice under load
 
 gate: bench ## as bench; with WIRE=FILE (JSON lines of bench/wire) also system calls and ratios to the floor, against WIRE_BASELINE
 	$(if $(WIRE),$(GO) run ./bench/gate -baseline $(WIRE_BASELINE) $(WIRE))
+
+load: tools ## every load scenario in profile smoke, reports in loadtest/results; then the driver's tests with k6 there
+	@failed=; for s in loadtest/*/scenario.yaml; do ./loadtest/run.sh $$(basename $$(dirname $$s)) smoke || failed="$$failed $$(basename $$(dirname $$s))"; done; \
+	if [ -n "$$failed" ]; then echo "failed:$$failed" >&2; exit 1; fi
+	$(GO) -C loadtest/run test -run 'Scripts|Scenario' ./...
 
 tools: ## install nginx, HAProxy, Varnish, wrk and what else the tests use, where missing
 	./.ci/tools

@@ -141,7 +141,7 @@ func (c *campaign) prove(ctx context.Context) error {
 
 // points runs the loads of the profile one after another.
 func (c *campaign) points(ctx context.Context) error {
-	var loads []load
+	loads := make([]load, 0, len(c.profile.Rates)+len(c.profile.Percents))
 	for _, rate := range c.profile.Rates {
 		loads = append(loads, load{name: fmt.Sprintf("%d-per-second", rate), rate: rate})
 	}
@@ -167,6 +167,9 @@ func (c *campaign) points(ctx context.Context) error {
 // point runs one load with everything that happens beside it, and appends what came out.
 func (c *campaign) point(ctx context.Context, w *load) (*Point, error) {
 	w.duration, w.connections = c.profile.Duration, c.profile.Connections
+	if limit := c.profile.Thresholds.over(c.sc.Thresholds).P95; limit != nil {
+		w.p95 = *limit
+	}
 	w.name = fmt.Sprintf("%02d-%s", len(c.r.Points)+1, w.name)
 	cpu, err := c.lab.gateway.cpuTime()
 	if err != nil {

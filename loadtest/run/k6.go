@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -32,6 +33,9 @@ func (l *lab) k6(ctx context.Context, w *load) (*Point, error) {
 		return nil, err
 	}
 	log := newK6Log(l.sc.Metric)
+	if w.direct {
+		log = newK6Log(metricDefault)
+	}
 	read := make(chan error, 1)
 	go func() {
 		err := log.read(in)
@@ -85,7 +89,8 @@ func (l *lab) k6Program(w *load) *program {
 	return &program{name: "k6-" + w.name, cpus: l.cpus.rest, args: []string{
 		l.built.k6, "run", "--quiet", "--no-color", "--no-usage-report", "--address", "", "--out", "csv=/dev/fd/3", script,
 	}, env: []string{
-		"GATEWAY=" + gateway, "SERVICE=http://" + l.stubs[0],
+		"GATEWAY=" + gateway,
+		"P95_MS=" + strconv.FormatInt(w.p95.Milliseconds(), 10),
 		"RATE=" + strconv.Itoa(w.rate), "CONNECTIONS=" + strconv.Itoa(w.connections),
 		"DURATION=" + strconv.Itoa(int(w.duration.Seconds())), "K6_CSV_TIME_FORMAT=unix_micro", "K6_NO_USAGE_REPORT=true",
 	}}
@@ -176,12 +181,7 @@ func (k *k6Log) sample(field func(string) string) error {
 
 func (k *k6Log) fail(text string) {
 	k.failed++
-	for _, e := range k.errors {
-		if e == text {
-			return
-		}
-	}
-	if len(k.errors) < faultsMax {
+	if len(k.errors) < faultsMax && !slices.Contains(k.errors, text) {
 		k.errors = append(k.errors, strings.Clone(text))
 	}
 }

@@ -15,7 +15,8 @@ type load struct {
 	rate        int    // per second; 0: as many as connections allow, closed-loop
 	duration    time.Duration
 	connections int
-	direct      bool // to the service, not through the gateway
+	p95         time.Duration // threshold of the point, which scripts may hold parts of it to; 0: none
+	direct      bool          // to the service, not through the gateway
 }
 
 // Point is what one load came to. Latencies are in microseconds.

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -122,8 +123,8 @@ func (s *spawner) close() error {
 	live := s.live
 	s.mu.Unlock()
 	var errs []error
-	for i := len(live) - 1; i >= 0; i-- {
-		errs = append(errs, live[i].stop())
+	for _, c := range slices.Backward(live) {
+		errs = append(errs, c.stop())
 	}
 	close(s.calls)
 	return errors.Join(errs...)
@@ -175,7 +176,10 @@ var errEnded = errors.New("has ended")
 func (c *process) alive() error {
 	select {
 	case <-c.exited:
-		return c.explain(fmt.Errorf("%w (%v)", errEnded, c.err))
+		if c.err != nil {
+			return c.explain(fmt.Errorf("%w: %w", errEnded, c.err))
+		}
+		return c.explain(errEnded)
 	default:
 		return nil
 	}

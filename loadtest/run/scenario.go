@@ -19,6 +19,9 @@ import (
 // scenarioFile is what makes a folder a scenario.
 const scenarioFile = "scenario.yaml"
 
+// metricDefault is the trend of k6 that is judged unless the scenario names another.
+const metricDefault = "http_req_duration"
+
 // profileNames are the profiles there may be, in the order they are shown.
 var profileNames = []string{"smoke", "load", "stress", "spike", "soak"}
 
@@ -127,7 +130,7 @@ func readScenario(dir string) (*Scenario, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Scenario{name: filepath.Base(dir), dir: dir, Services: 1, Repeat: 1, Metric: "http_req_duration"}
+	s := &Scenario{name: filepath.Base(dir), dir: dir, Services: 1, Repeat: 1, Metric: metricDefault}
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	decoder.KnownFields(true)
 	if err := decoder.Decode(s); err != nil && !errors.Is(err, io.EOF) {

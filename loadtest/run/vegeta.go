@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -118,15 +119,9 @@ func readAttack(in io.Reader) (*attackLog, error) {
 }
 
 func (a *attackLog) fault(text string) {
-	if len(a.errors) >= faultsMax {
-		return
+	if len(a.errors) < faultsMax && !slices.Contains(a.errors, text) {
+		a.errors = append(a.errors, strings.Clone(text))
 	}
-	for _, e := range a.errors {
-		if e == text {
-			return
-		}
-	}
-	a.errors = append(a.errors, strings.Clone(text))
 }
 
 // writeTargets renders the scenario's targets.txt: ${GATEWAY} is the address, ${UPLOAD}

@@ -4,7 +4,7 @@ import http from 'k6/http';
 import { check } from 'k6';
 import { Trend } from 'k6/metrics';
 import exec from 'k6/execution';
-import { gateway, rate, seconds, connections, strict } from '../k6/profile.js';
+import { gateway, rate, seconds, connections, p95, strict } from '../k6/profile.js';
 
 const part = (share) => `${Math.max(Math.round(seconds * share * 1000), 100)}ms`;
 const afterwards = new Trend('latency_after_the_spike', true);
@@ -24,7 +24,7 @@ export const options = {
       ],
     },
   },
-  thresholds: Object.assign({ latency_after_the_spike: ['p(95)<150'] }, strict),
+  thresholds: Object.assign({ latency_after_the_spike: [`p(95)<${p95}`] }, strict),
 };
 
 export default function () {
