@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -171,6 +172,9 @@ func (c *campaign) point(ctx context.Context, w *load) (*Point, error) {
 		w.p95 = *limit
 	}
 	w.name = fmt.Sprintf("%02d-%s", len(c.r.Points)+1, w.name)
+	if _, err := fmt.Fprintf(c.stdout, "%s for %s\n", w.name, w.duration); err != nil {
+		return nil, err
+	}
 	cpu, err := c.lab.gateway.cpuTime()
 	if err != nil {
 		return nil, err
@@ -199,10 +203,9 @@ func (c *campaign) point(ctx context.Context, w *load) (*Point, error) {
 		return nil, errors.Join(err, c.lab.gateway.alive())
 	}
 	p.Name = w.name
-	p.CPUPerReq = float64((after - cpu).Microseconds()) / float64(max(p.Requests, 1))
+	p.CPUPerReq = float64((after - cpu).Microseconds()) / float64(max(cmp.Or(p.Requests, p.Sent), 1))
 	c.r.Points = append(c.r.Points, p)
-	_, err = fmt.Fprintln(c.stdout, p)
-	return p, err
+	return p, nil
 }
 
 // scrapes runs the load in rounds, each once with scrapes and once without, in an order
@@ -232,7 +235,7 @@ func (c *campaign) scrapes(ctx context.Context, w *load) error {
 	c.r.Scrape = &scrapeResult{
 		Rounds: len(ratios), WithP99: stats.Median(with), WithoutP99: stats.Median(without),
 		Ratio: stats.Median(ratios), RatioLow: low, RatioHigh: high, P: stats.Differ(with, without),
-		Scrapes: c.r.scrapes, Bytes: c.r.scrapeBytes,
+		Scrapes: c.r.scrapes, Bytes: c.r.scrapeBytes, Slowest: c.r.scrapeSlowest.Microseconds(),
 	}
 	return nil
 }
@@ -255,19 +258,38 @@ func (c *campaign) keepScraping(ctx context.Context) error {
 	tick := time.NewTicker(c.sc.Scrape.Every)
 	defer tick.Stop()
 	for {
-		status, body, err := c.lab.get(context.WithoutCancel(ctx), "http://"+c.lab.status+"/metrics")
-		if err == nil && status != http.StatusOK {
-			err = fmt.Errorf("status %d", status)
-		}
-		if err != nil {
+		if err := c.scrape(context.WithoutCancel(ctx)); err != nil {
 			return fmt.Errorf("scrape of /metrics: %w", err)
 		}
-		c.r.scrapes++
-		c.r.scrapeBytes = len(body)
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
 		}
 	}
+}
+
+// scrape reads all metrics once and throws them away: the scraper shares a CPU with the
+// generator, so it must cost little itself.
+func (c *campaign) scrape(ctx context.Context) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.lab.status+"/metrics", http.NoBody)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	resp, err := c.lab.client.Do(req)
+	if err != nil {
+		return err
+	}
+	n, err := io.Copy(io.Discard, resp.Body)
+	if err = errors.Join(err, resp.Body.Close()); err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("status %d, want 200", resp.StatusCode)
+	}
+	c.r.scrapes++
+	c.r.scrapeBytes = n
+	c.r.scrapeSlowest = max(c.r.scrapeSlowest, time.Since(began))
+	return nil
 }

@@ -49,11 +49,12 @@ type report struct {
 	Faults        []string      `json:"faults,omitempty"`
 	Warnings      []string      `json:"warnings,omitempty"`
 
-	Placement   placement `json:"-"`
-	about       string
-	slowFaults  []error
-	scrapes     int
-	scrapeBytes int
+	Placement     placement `json:"-"`
+	about         string
+	slowFaults    []error
+	scrapes       int
+	scrapeBytes   int64
+	scrapeSlowest time.Duration
 }
 
 // scrapeResult compares the points with scrapes to those without. Times are in
@@ -67,7 +68,8 @@ type scrapeResult struct {
 	RatioHigh  float64 `json:"ratio_high"`
 	P          float64 `json:"p"` // that such different series have one distribution
 	Scrapes    int     `json:"scrapes"`
-	Bytes      int     `json:"bytes"` // of the last scrape
+	Bytes      int64   `json:"bytes"` // of the last scrape
+	Slowest    int64   `json:"slowest_us"`
 }
 
 // describe fills in what must be known to read the figures.
@@ -193,8 +195,8 @@ func (r *report) text() string {
 		row("slow clients", "%d answers read to the end, %d broken off", r.SlowServed, r.SlowFailed)
 	}
 	if s := r.Scrape; s != nil {
-		row("scrapes", "p99 %s with and %s without (medians of %d rounds): ratio %.3f, 95 %% interval %.3f to %.3f, p = %.3f; %d scrapes of %d bytes",
-			microseconds(int64(s.WithP99)), microseconds(int64(s.WithoutP99)), s.Rounds, s.Ratio, s.RatioLow, s.RatioHigh, s.P, s.Scrapes, s.Bytes)
+		row("scrapes", "p99 %s with and %s without (medians of %d rounds): ratio %.3f, 95 %% interval %.3f to %.3f, p = %.3f; %d scrapes of %d bytes, the slowest %s",
+			microseconds(int64(s.WithP99)), microseconds(int64(s.WithoutP99)), s.Rounds, s.Ratio, s.RatioLow, s.RatioHigh, s.P, s.Scrapes, s.Bytes, microseconds(s.Slowest))
 	}
 	_ = w.Flush() // of a buffer in memory
 	for _, p := range r.Points {
@@ -219,8 +221,8 @@ func microseconds(n int64) string { return (time.Duration(n) * time.Microsecond)
 // String is one line of the report.
 func (p *Point) String() string {
 	q := &p.FromPlan
-	return fmt.Sprintf("%s: %d per second planned, %.0f achieved, %d dropped, %d of %d failed; from plan p50 %s p90 %s p95 %s p99 %s p99.9 %s max %s; from send p99 %s; generator late p99 %s; gateway CPU %.1f µs a request",
+	return fmt.Sprintf("%s: %d per second planned, %.0f achieved, %d dropped, %d of %d failed; from plan p50 %s p90 %s p95 %s p99 %s p99.9 %s max %s; from send p99 %s; generator late p99 %s; gateway CPU %.1f µs a request, statuses %v",
 		p.Name, p.Rate, p.Achieved, p.Dropped, p.Failed, p.Requests,
 		microseconds(q.P50), microseconds(q.P90), microseconds(q.P95), microseconds(q.P99), microseconds(q.P999), microseconds(q.Max),
-		microseconds(p.FromSend.P99), microseconds(p.LateP99), p.CPUPerReq)
+		microseconds(p.FromSend.P99), microseconds(p.LateP99), p.CPUPerReq, p.Statuses)
 }

@@ -101,6 +101,36 @@ func TestRunWithAPlantedThresholdFails(t *testing.T) {
 	}
 }
 
+// TestScrapesAreCompared has scrapes beside every second point; a ratio of one and a bit
+// is met or not by chance, so only the arithmetic is held to anything.
+func TestScrapesAreCompared(t *testing.T) {
+	text := strings.Replace(good, "about: a test", "about: a test\nscrape: {every: 50ms, rounds: 2}", 1)
+	text = strings.Replace(text, "percents: [30, 50]", "percents: [30]", 1)
+	c := prepare(t, text)
+	if err := c.run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	stopped(t, c)
+	var names []string
+	for _, p := range c.r.Points {
+		names = append(names, p.Name)
+	}
+	if got := strings.Join(names, " "); got != "01-without 02-with 03-with 04-without" {
+		t.Errorf("points are %s", got)
+	}
+	s := c.r.Scrape
+	if s == nil || s.Rounds != 2 || s.Scrapes < 20 || s.Bytes == 0 || s.WithP99 == 0 || s.Ratio < s.RatioLow || s.Ratio > s.RatioHigh {
+		t.Fatalf("comparison is %+v", s)
+	}
+	none := 1.0
+	c.r.Faults, c.r.Scrape.Ratio = nil, 1.01
+	c.profile.Thresholds.ScrapeRatio = &none
+	c.judge(t.Context())
+	if c.r.Passed || !strings.Contains(strings.Join(c.r.Faults, " "), "p99 with scrapes is 1.010 times that without") {
+		t.Errorf("faults are %q, want the ratio", c.r.Faults)
+	}
+}
+
 // TestRunWithWrongBodiesFails has the service answer with 200 and one wrong byte once the
 // load has begun: the generator is content, the digests are not.
 func TestRunWithWrongBodiesFails(t *testing.T) {

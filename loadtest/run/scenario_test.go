@@ -90,6 +90,7 @@ func TestScenarioFaults(t *testing.T) {
 	is("connections: 4", "connections: 100000", ":4: profiles.smoke.connections: must be 1 to 10000, got 100000")
 	is("duration: 1s", "duration: 48h", ":4: profiles.smoke.duration: must be 1s to 24h0m0s, got 48h0m0s")
 	is("  smoke:", "  quick:", "profiles: must have the profile smoke", ":4: profiles.quick: no such profile; there are: smoke, load")
+	is("{p99: 3s}", "{p99: 0s}", ":4: profiles.smoke.thresholds.p99: must be positive")
 	is("failures: 0", "failures: 101", ":6: thresholds.failures: must be 0 to 100 percent, got 101")
 	is("p95: 1s", "p95: -1s", ":6: thresholds.p95: must be positive")
 	is("c52da3", "52da3", ":8: checks.0.sha256: must be 64 hexadecimal digits")
@@ -135,6 +136,41 @@ func TestScenariosOfTheTree(t *testing.T) {
 			t.Errorf("README.md has no row for %s", name)
 		}
 	}
+}
+
+func TestTargets(t *testing.T) {
+	dir := folder(t, strings.Replace(good, "about: a test", "about: a test\nrepeat: 3\nupload_bytes: 5", 1))
+	const text = "POST ${GATEWAY}/r/${N}\nX-Caller: c-${N}\n@${UPLOAD}\n"
+	if err := os.WriteFile(filepath.Join(dir, "targets.txt"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	sc, err := readScenario(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &lab{sc: sc, dir: t.TempDir(), proxy: "127.0.0.1:1", stubs: []string{"127.0.0.1:2"}}
+	out := filepath.Join(l.dir, "out")
+	is := func(direct bool, want string) {
+		t.Helper()
+		if err := l.writeTargets(out, direct); err != nil {
+			t.Fatal(err)
+		}
+		got, err := os.ReadFile(out)
+		if err != nil || string(got) != want {
+			t.Errorf("direct %v: got\n%s\nwant\n%s", direct, got, want)
+		}
+	}
+	upload := filepath.Join(l.dir, "upload.bin")
+	one := func(n string) string {
+		return "POST http://127.0.0.1:1/r/" + n + "\nX-Caller: c-" + n + "\n@" + upload + "\n\n"
+	}
+	is(false, one("0")+one("1")+one("2"))
+	is(true, "GET http://127.0.0.1:2/bytes/1024\n")
+	if body, err := os.ReadFile(upload); err != nil || len(body) != 5 {
+		t.Errorf("the upload has %d bytes, %v", len(body), err)
+	}
+	sc.Repeat = 8
+	is(false, one("0")+one("5")+one("2")+one("7")+one("4")+one("1")+one("6")+one("3"))
 }
 
 func TestGenerated(t *testing.T) {
