@@ -221,7 +221,7 @@ func microseconds(n int64) string { return (time.Duration(n) * time.Microsecond)
 // String is one line of the report.
 func (p *Point) String() string {
 	q := &p.FromPlan
-	return fmt.Sprintf("%s: %d per second planned, %.0f achieved, %d dropped, %d of %d failed; from plan p50 %s p90 %s p95 %s p99 %s p99.9 %s max %s; from send p99 %s; generator late p99 %s; gateway CPU %.1f µs a request, statuses %v",
+	return fmt.Sprintf("%s: %d per second planned, %.0f achieved, %d dropped, %d of %d failed; from plan p50 %s p90 %s p95 %s p99 %s p99.9 %s max %s; from send p99 %s; generator late p99 %s; gateway CPU %.1f µs a request, statuses (of all that was sent) %v",
 		p.Name, p.Rate, p.Achieved, p.Dropped, p.Failed, p.Requests,
 		microseconds(q.P50), microseconds(q.P90), microseconds(q.P95), microseconds(q.P99), microseconds(q.P999), microseconds(q.Max),
 		microseconds(p.FromSend.P99), microseconds(p.LateP99), p.CPUPerReq, p.Statuses)
