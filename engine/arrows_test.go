@@ -45,6 +45,7 @@ var arrows = map[string][]string{
 	"loadtest/stub":                {},
 	"loadtest/stubd":               {"loadtest/stub"},
 	"loadtest/run":                 {"loadtest/stats"},
+	"loadtest/trial":               {"engine/config", "loadtest/stats"},
 	"bench":                        {"*"},
 	"bench/*":                      {"*"},
 }

@@ -18,6 +18,9 @@ func TestExamples(t *testing.T) {
 		t.Fatalf("%v, %v", files, err)
 	}
 	for _, file := range files {
+		if file == "profile.yaml" {
+			continue // no document: cmd/sluice reads it as sluice bench does
+		}
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

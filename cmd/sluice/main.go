@@ -132,7 +132,7 @@ Exit codes: 0 fine, 1 invalid or failed, 2 differs, 64 usage.`,
 	parse := newCheck()
 	parse.Use, parse.Aliases, parse.Hidden = "parse [FILE...]", nil, true // Kong's name of check
 	configuration.AddCommand(newDump(), newRender(), newSchema(), parse)
-	root.AddCommand(newRun(), newDemo(), newCheck(), newExplain(), newReload(), newHealth(), newVersion(), configuration)
+	root.AddCommand(newRun(), newDemo(), newCheck(), newExplain(), newBench(), newBenchPart(), newReload(), newHealth(), newVersion(), configuration)
 	return root
 }
 

@@ -28,6 +28,7 @@ type runOptions struct {
 	drainDelay   time.Duration
 	drainTimeout time.Duration
 	bodyBytesMax int
+	dial         func(ctx context.Context, address string) (net.Conn, error) // see engine.Options; nil outside of trials
 }
 
 const drainTimeoutDefault = 10 * time.Second
@@ -139,7 +140,7 @@ func open(stderr io.Writer, d *config.Document, src *source, o *runOptions) (*ga
 	}
 	c := &control{log: log, level: level, told: map[string]bool{}}
 	api := newAPI(c, src, o)
-	e, err := engine.Open(d, engine.Options{Plugins: plugin.All, Version: buildVersion(), Log: log, Builtin: builtin(api)})
+	e, err := engine.Open(d, engine.Options{Plugins: plugin.All, Version: buildVersion(), Log: log, Builtin: builtin(api), Dial: o.dial})
 	if err != nil {
 		return fail(nil, err)
 	}

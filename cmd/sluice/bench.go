@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sluice-gateway/sluice/examples"
+	"github.com/sluice-gateway/sluice/loadtest/trial"
+)
+
+// benchFlags are those of sluice bench beside the document's.
+type benchFlags struct {
+	profile, format, out string
+	example, quiet       bool
+}
+
+func newBench() *cobra.Command {
+	var (
+		doc documentFlags
+		f   benchFlags
+	)
+	cmd := &cobra.Command{
+		Use:   "bench [-c FILE]... --profile FILE",
+		Short: "Measure a document under load, and judge what it costs",
+		Long: `Starts a service, a byte relay and the gateway with the document on loopback, sends
+the requests of a profile through them in turn, and holds the profile's thresholds
+against what came out: CPU time per request in that of the relay, latency at a rate,
+failures, memory. Nothing but this binary is needed, and Linux.
+
+The document is not changed and none of its services is called: one on loopback
+answers for all of them. What else it names, such as Redis and log files, is used as
+the document says.
+
+Exit code 1 if a threshold is missed or nothing could be measured.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if f.example {
+				_, err := cmd.OutOrStdout().Write(examples.Profile)
+				return failed(err)
+			}
+			if err := checkFormat(f.format, trial.Formats...); err != nil {
+				return err
+			}
+			if f.profile == "" {
+				return errors.New("--profile is missing: it says what to send and what must hold; sluice bench --example prints a first one")
+			}
+			if slices.Contains(append(doc.paths(), doc.overlays...), "-") {
+				return errors.New("the document of a trial cannot come from standard input: name a file with -c")
+			}
+			return failed(bench(cmd, &doc, &f))
+		},
+	}
+	doc.register(cmd)
+	fl := cmd.Flags()
+	fl.StringVar(&f.profile, "profile", "", "what to send, and what must hold")
+	fl.StringVar(&f.format, "format", "text", "text, markdown, json (one line) or junit")
+	fl.StringVar(&f.out, "out", "", "write the report to a file, in place of standard output")
+	fl.BoolVar(&f.example, "example", false, "print a profile to start from, and exit")
+	fl.BoolVarP(&f.quiet, "quiet", "q", false, "do not tell about every measurement")
+	_ = cmd.MarkFlagFilename("profile", "yaml", "yml", "json") // fails only for a flag that does not exist
+	return cmd
+}
+
+// bench carries out one trial and writes its report.
+func bench(cmd *cobra.Command, doc *documentFlags, f *benchFlags) error {
+	stderr := cmd.ErrOrStderr()
+	p, err := trial.ReadProfileFile(f.profile)
+	if err != nil {
+		return err
+	}
+	d, err := doc.read()
+	if err != nil {
+		return err
+	}
+	if err := compile(d); err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("the path of this program: %w", err)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	b := facts()
+	o := &trial.Options{
+		Profile: p, ProfileName: f.profile, Document: d,
+		Command: []string{self, partCommand}, Gateway: doc.arguments(),
+		Build: trial.Build{Version: b.Version, Commit: b.Commit, Modified: b.Modified, Go: b.Go},
+	}
+	if !f.quiet {
+		o.Progress = stderr
+	}
+	report, err := trial.Run(ctx, o)
+	if ctx.Err() != nil {
+		return errors.New("interrupted")
+	}
+	if werr := writeTrial(cmd, report, f); werr != nil {
+		return errors.Join(err, werr)
+	}
+	if err != nil {
+		if f.format == "text" && f.out == "" {
+			return errSaid // the report has said it
+		}
+		return err
+	}
+	if missed := report.Missed(); len(missed) > 0 {
+		for _, j := range missed {
+			_, _ = fmt.Fprintf(stderr, "sluice: %s\n", j)
+		}
+		return errSaid
+	}
+	return nil
+}
+
+func writeTrial(cmd *cobra.Command, r *trial.Report, f *benchFlags) error {
+	text := r.Render(f.format)
+	if f.out == "" {
+		_, err := cmd.OutOrStdout().Write(text)
+		return err
+	}
+	if err := os.WriteFile(f.out, text, 0o644); err != nil { //nolint:gosec // a report is for whoever may read the folder
+		return fmt.Errorf("--out: %w", err)
+	}
+	return nil
+}
+
+// arguments are the flags that read the same document in another process.
+func (f *documentFlags) arguments() []string {
+	var args []string
+	for _, p := range f.paths() {
+		args = append(args, "--config="+p)
+	}
+	for _, p := range f.overlays {
+		args = append(args, "--overlay="+p)
+	}
+	if f.strict {
+		args = append(args, "--strict")
+	}
+	return args
+}
+
