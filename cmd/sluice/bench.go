@@ -145,4 +145,3 @@ func (f *documentFlags) arguments() []string {
 	}
 	return args
 }
-

@@ -40,9 +40,10 @@ type generator struct {
 	start    time.Time
 	began    time.Time // when what counts began
 	counting bool
-	sent     uint64 // requests so far
-	count    uint64 // of all planned ones
-	row      int    // failures in a row
+	sent     uint64    // requests so far
+	count    uint64    // of all planned ones
+	row      int       // failures in a row
+	fullTill time.Time // when last a connection became free after none was
 }
 
 // line is one connection.
@@ -219,6 +220,9 @@ func (g *generator) send(planned, now time.Time) error {
 		if wait := now.Sub(planned); wait > lateness {
 			g.out.late++
 			g.out.lateMax = max(g.out.lateMax, wait)
+			if planned.Before(g.fullTill) {
+				g.out.waited++
+			}
 		}
 	}
 	if c.fd < 0 {
@@ -401,6 +405,9 @@ func (g *generator) failed(c *line, kind failure, why string) {
 // release makes c free for another request.
 func (g *generator) release(c *line) {
 	c.busy, c.out, c.pending = false, nil, nil
+	if len(g.free) == 0 && g.perSecond > 0 {
+		g.fullTill = time.Now()
+	}
 	g.free = append(g.free, c)
 }
 
@@ -438,6 +445,7 @@ func (g *generator) settle(now time.Time) {
 		}
 		g.out.planned++
 		g.out.late++
+		g.out.waited++
 		g.out.lateMax = max(g.out.lateMax, now.Sub(at))
 		g.out.failed++
 		g.out.failures[neverSent]++

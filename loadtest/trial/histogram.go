@@ -15,7 +15,7 @@ const (
 )
 
 // Histogram counts latencies in buckets whose width grows with the value, so that it
-// needs 36 KiB for any number of them. Its own code, since this is all of it. The zero
+// needs 18 KiB for any number of them. Its own code, since this is all of it. The zero
 // value is empty. Not safe for concurrent use.
 type Histogram struct {
 	counts [(42 - subBits + 1) * subBuckets]uint32
@@ -32,7 +32,7 @@ func (h *Histogram) Add(d time.Duration) {
 
 // Merge adds what o has counted.
 func (h *Histogram) Merge(o *Histogram) {
-	for i, n := range o.counts {
+	for i, n := range &o.counts {
 		h.counts[i] += n
 	}
 	h.total += o.total
@@ -53,7 +53,7 @@ func (h *Histogram) Quantile(q float64) time.Duration {
 		rank++
 	}
 	seen := uint64(0)
-	for i, n := range h.counts {
+	for i, n := range &h.counts {
 		if seen += uint64(n); seen >= rank && n > 0 {
 			return min(upperOf(i), h.max)
 		}

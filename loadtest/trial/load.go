@@ -33,6 +33,7 @@ type outcome struct {
 	own     time.Duration // CPU time of the generator's thread
 
 	late    uint64        // sent more than lateness after their planned time
+	waited  uint64        // of those: because no connection was free
 	lateMax time.Duration // the longest such wait
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -85,14 +86,11 @@ func (s *stage) place() error {
 }
 
 func joinInts(list []int) string {
-	text := ""
+	texts := make([]string, len(list))
 	for i, n := range list {
-		if i > 0 {
-			text += ","
-		}
-		text += strconv.Itoa(n)
+		texts[i] = strconv.Itoa(n)
 	}
-	return text
+	return strings.Join(texts, ",")
 }
 
 // start starts the parts and sends every request once before any load.
@@ -285,4 +283,3 @@ func (s *stage) column(value func(*round) float64) []float64 {
 	}
 	return values
 }
-

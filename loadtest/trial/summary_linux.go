@@ -58,6 +58,7 @@ func (o *outcome) add(p *outcome) {
 	o.answered += p.answered
 	o.failed += p.failed
 	o.late += p.late
+	o.waited += p.waited
 	o.lateMax = max(o.lateMax, p.lateMax)
 	for i, n := range p.failures {
 		o.failures[i] += n
@@ -69,10 +70,7 @@ func (o *outcome) add(p *outcome) {
 
 func (s *stage) warnings(total *outcome) {
 	r := s.report
-	if share := float64(total.late) / float64(max(1, total.planned)); share > lateShareMax {
-		r.warn("the plan of %.0f requests/s could not be kept: %.0f%% of %d requests were sent more than %s late, up to %s, since all %s were busy; latencies include that wait",
-			s.rate, 100*share, total.planned, lateness, shown(total.lateMax), plural(s.o.Profile.Connections, "connection"))
-	}
+	s.latenessWarning(total)
 	rate := stats.Median(s.column(func(r *round) float64 { return r.gatewayRate }))
 	own := stats.Median(s.column(func(r *round) float64 { return r.gatewayShare }))
 	loading := stats.Median(s.column(func(r *round) float64 { return r.loadShare }))
@@ -93,6 +91,20 @@ func (s *stage) warnings(total *outcome) {
 	if len(s.rounds) < roundsToTrust {
 		r.warn("%s say little about noise: use at least %d where a threshold depends on it", plural(len(s.rounds), "round"), roundsToTrust)
 	}
+}
+
+// latenessWarning says that requests were not sent when they were planned, and why.
+func (s *stage) latenessWarning(total *outcome) {
+	share := float64(total.late) / float64(max(1, total.planned))
+	if share <= lateShareMax {
+		return
+	}
+	why := "since the generator got its CPU late: the machine is busy"
+	if 2*total.waited > total.late {
+		why = fmt.Sprintf("since all %s were busy: the gateway does not manage the rate", plural(s.o.Profile.Connections, "connection"))
+	}
+	s.report.warn("the plan of %.0f requests/s could not be kept: %.0f%% of %d requests were sent more than %s late, up to %s, %s; latencies include that wait",
+		s.rate, 100*share, total.planned, lateness, shown(total.lateMax), why)
 }
 
 func millis(d time.Duration) float64 { return d.Seconds() * 1e3 }

@@ -79,11 +79,12 @@ func (s *Share) UnmarshalNode(n *config.Node) error {
 
 // written is what stands at n, for messages.
 func written(n *config.Node) string {
-	switch {
-	case n.Kind == config.List:
+	switch n.Kind {
+	case config.List:
 		return "a list"
-	case n.Kind == config.Map:
+	case config.Map:
 		return "a map"
+	default:
+		return strconv.Quote(n.Value)
 	}
-	return strconv.Quote(n.Value)
 }
