@@ -80,13 +80,8 @@ func requestOf(r *config.Route) (request Request, reason string) {
 		}
 		request.Path = r.Paths[i]
 	}
-	switch {
-	case request.Method == http.MethodConnect:
+	if request.Method == http.MethodConnect {
 		return request, "its method is CONNECT"
-	case !origin.MatchString(request.Path) || strings.Contains(request.Path, "#"):
-		return request, fmt.Sprintf("its path %q is not written as it goes over the wire", request.Path)
-	case !host.MatchString(request.Host):
-		return request, fmt.Sprintf("its host %q is no host name", request.Host)
 	}
 	return request, ""
 }

@@ -12,8 +12,6 @@ import (
 )
 
 const (
-	// answerMax is how long an answer is waited for.
-	answerMax = 10 * time.Second
 	// failuresInARow ends a run: nothing behind the address works.
 	failuresInARow = 2000
 	// checkEvery is how many answers there are to one whose body is checked.
@@ -111,6 +109,9 @@ func (g *generator) run(ctx context.Context) error {
 	for now := g.start; ; now = time.Now() {
 		if !g.counting && now.Sub(g.start) >= g.warmUp {
 			g.counting, g.began = true, now
+			if g.perSecond == 0 {
+				end = now.Add(g.duration)
+			}
 			own = threadTime()
 			g.marked()
 		}
@@ -159,7 +160,7 @@ func (g *generator) over(now, end time.Time) bool {
 	if g.perSecond == 0 {
 		return now.After(end)
 	}
-	return g.sent == g.count && len(g.free) == len(g.lines) && !now.Before(end) || now.After(end.Add(answerMax))
+	return g.sent == g.count && len(g.free) == len(g.lines) && !now.Before(end) || now.After(end.Add(g.patience))
 }
 
 // plan returns when request i is to be sent.
@@ -422,8 +423,8 @@ func (g *generator) hangUp(c *line) {
 // expire gives up answers that take too long.
 func (g *generator) expire(now time.Time) {
 	for _, c := range g.lines {
-		if c.busy && now.Sub(c.sentAt) > answerMax {
-			g.fail(c, noAnswer, "no answer within "+answerMax.String())
+		if c.busy && now.Sub(c.sentAt) > g.patience {
+			g.fail(c, noAnswer, "no answer within "+g.patience.String())
 		}
 	}
 }

@@ -14,10 +14,14 @@ type load struct {
 	perSecond   float64 // 0: each connection sends as soon as it has its answer
 	warmUp      time.Duration
 	duration    time.Duration
+	patience    time.Duration // how long an answer is waited for
 	cpus        []int // for the generator's thread, nil to stay where it is
 	// mark is called when what counts begins and when it ends, nil for nobody.
 	mark func()
 }
+
+// patience is how long the answers of a trial are waited for.
+const patience = 10 * time.Second
 
 // outcome is what became of the requests that count: those answered between warm-up and
 // end, or with a rate, those planned then.

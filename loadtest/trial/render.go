@@ -91,9 +91,10 @@ func (r *Report) text() []byte {
 			j := &r.Judged[i]
 			_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", j.Name, amount(j.Limit, j.Unit), amount(j.Measured, j.Unit), ranged(j.Low, j.High, j.Unit), j.verdict())
 		}
-		_, _ = fmt.Fprintln(w, "\t\t\t\t\nfigure\t\tmedian\trange\t")
+		_ = w.Flush()
+		_, _ = fmt.Fprintln(w, "\nfigure\tmedian\trange")
 		for _, f := range r.Figures {
-			_, _ = fmt.Fprintf(w, "%s\t\t%s\t%s\t\n", f.Name, amount(f.Median, f.Unit), ranged(f.Low, f.High, f.Unit))
+			_, _ = fmt.Fprintf(w, "%s\t%s\t%s\n", f.Name, amount(f.Median, f.Unit), ranged(f.Low, f.High, f.Unit))
 		}
 		_ = w.Flush()
 		b.WriteByte('\n')

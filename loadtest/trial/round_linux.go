@@ -221,7 +221,7 @@ func (s *stage) round(ctx context.Context, i int) (*round, error) {
 func (s *stage) load(p *part, shots []shot) *load {
 	return &load{
 		address: p.address, shots: shots, order: s.order, connections: s.o.Profile.Connections,
-		warmUp: time.Duration(s.o.Profile.WarmUp), duration: time.Duration(s.o.Profile.Duration), cpus: s.loading,
+		warmUp: time.Duration(s.o.Profile.WarmUp), duration: time.Duration(s.o.Profile.Duration), patience: patience, cpus: s.loading,
 	}
 }
 
