@@ -17,6 +17,8 @@ import (
 // for each part of a trial.
 const partCommand = "bench-part"
 
+const partUsage = "relay SERVICE, service BYTES LATENCY STATUS, or gateway SERVICE"
+
 // partDrain is how long the gateway of a trial lets requests finish.
 const partDrain = time.Second
 
@@ -24,30 +26,34 @@ func newBenchPart() *cobra.Command {
 	var doc documentFlags
 	cmd := &cobra.Command{
 		Use:    partCommand + " PART ARGUMENT...",
-		Short:  "One part of a trial: relay SERVICE, service BYTES LATENCY STATUS, or gateway SERVICE",
+		Short:  "One part of a trial: " + partUsage,
 		Long:   "Started by sluice bench. Ends when its standard input does.",
 		Hidden: true,
 		Args:   cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			// Whoever started this holds the other end, and loses it however it dies.
-			go func() {
-				_, _ = io.Copy(io.Discard, os.Stdin) // an error is an end, too
-				os.Exit(exitFailed)
-			}()
 			ready := func(address string) { _, _ = fmt.Fprintln(cmd.OutOrStdout(), address) }
 			switch {
 			case args[0] == trial.PartRelay && len(args) == 2:
+				go endWithInput()
 				return failed(trial.Relay(args[1], ready))
 			case args[0] == trial.PartService && len(args) == 4:
 				return serveTrial(args[1:], ready)
 			case args[0] == trial.PartGateway && len(args) == 2:
+				go endWithInput()
 				return failed(runTrial(cmd.ErrOrStderr(), &doc, args[1], ready))
 			}
-			return fmt.Errorf("unknown part or wrong number of arguments: %q; expected %s", args, cmd.Short)
+			return fmt.Errorf("unknown part or wrong number of arguments: %q; expected %s", args, partUsage)
 		},
 	}
 	doc.register(cmd)
 	return cmd
+}
+
+// endWithInput ends the process when its standard input does: whoever started it holds
+// the other end, and loses it however it dies.
+func endWithInput() {
+	_, _ = io.Copy(io.Discard, os.Stdin) // an error is an end, too
+	os.Exit(exitFailed)
 }
 
 // serveTrial is the service: size of the body, latency and status.
@@ -64,6 +70,7 @@ func serveTrial(args []string, ready func(string)) error {
 	if err != nil {
 		return fmt.Errorf("expected a status, got %q", args[2])
 	}
+	go endWithInput()
 	return failed(trial.Serve(&trial.Service{BodyBytes: size, Latency: trial.Duration(latency), Status: status}, ready))
 }
 

@@ -156,8 +156,7 @@ consumers: [{username: alice}]
 		reasons[l.Route] = l.Reason
 	}
 	for route, want := range map[string]string{
-		"header": "needs the header X-Version", "regex": "regular expressions", "sni": "TLS server name", "grpc": "takes grpc",
-		"accent": "not written as it goes", "ended": "plugin request-termination answers", "key": "plugin key-auth asks for a credential",
+		"header": "needs the header X-Version", "regex": "regular expressions", "sni": "TLS server name", "grpc": "takes grpc", "ended": "plugin request-termination answers", "key": "plugin key-auth asks for a credential",
 		"disabled": "disabled", "rpc": "speaks grpc", "nowhere": "no service",
 	} {
 		if !strings.Contains(reasons[route], want) {

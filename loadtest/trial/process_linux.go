@@ -104,8 +104,8 @@ func (e *notStarted) Error() string {
 	return fmt.Sprintf("the %s did not start; it said:\n%s", e.name, e.output)
 }
 
-// startOn starts cmd with the affinity cpus. The parent-death signal follows the thread
-// that starts a child, so that thread must live on: no goroutine here ends while locked.
+// startOn starts cmd with the affinity cpus. The parent-death signal is sent when the
+// thread that started a child ends: no goroutine here ends while locked to its own.
 func startOn(cmd *exec.Cmd, cpus []int) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
