@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"slices"
@@ -17,8 +18,8 @@ import (
 
 // benchFlags are those of sluice bench beside the document's.
 type benchFlags struct {
-	profile, format, out string
-	example, quiet       bool
+	profile, format, out, from string
+	example, quiet             bool
 }
 
 func newBench() *cobra.Command {
@@ -48,6 +49,9 @@ Exit code 1 if a threshold is missed or nothing could be measured.`,
 			if err := checkFormat(f.format, trial.Formats...); err != nil {
 				return err
 			}
+			if f.from != "" {
+				return failed(renderAgain(cmd, &f))
+			}
 			if f.profile == "" {
 				return errors.New("--profile is missing: it says what to send and what must hold; sluice bench --example prints a first one")
 			}
@@ -62,6 +66,7 @@ Exit code 1 if a threshold is missed or nothing could be measured.`,
 	fl.StringVar(&f.profile, "profile", "", "what to send, and what must hold")
 	fl.StringVar(&f.format, "format", "text", "text, markdown, json (one line) or junit")
 	fl.StringVar(&f.out, "out", "", "write the report to a file, in place of standard output")
+	fl.StringVar(&f.from, "from", "", "measure nothing: render the last report of a file that --format json wrote")
 	fl.BoolVar(&f.example, "example", false, "print a profile to start from, and exit")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "do not tell about every measurement")
 	_ = cmd.MarkFlagFilename("profile", "yaml", "yml", "json") // fails only for a flag that does not exist
@@ -69,7 +74,7 @@ Exit code 1 if a threshold is missed or nothing could be measured.`,
 }
 
 // bench carries out one trial and writes its report.
-func bench(cmd *cobra.Command, doc *documentFlags, f *benchFlags) error {
+func bench(cmd *cobra.Command, doc *documentFlags, f *benchFlags) (err error) {
 	stderr := cmd.ErrOrStderr()
 	p, err := trial.ReadProfileFile(f.profile)
 	if err != nil {
@@ -82,6 +87,11 @@ func bench(cmd *cobra.Command, doc *documentFlags, f *benchFlags) error {
 	if err := compile(d); err != nil {
 		return err
 	}
+	out, err := openReport(cmd, f)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, out.Close()) }()
 	self, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("the path of this program: %w", err)
@@ -101,7 +111,7 @@ func bench(cmd *cobra.Command, doc *documentFlags, f *benchFlags) error {
 	if ctx.Err() != nil {
 		return errors.New("interrupted")
 	}
-	if werr := writeTrial(cmd, report, f); werr != nil {
+	if _, werr := out.Write(report.Render(f.format)); werr != nil {
 		return errors.Join(err, werr)
 	}
 	if err != nil {
@@ -119,16 +129,40 @@ func bench(cmd *cobra.Command, doc *documentFlags, f *benchFlags) error {
 	return nil
 }
 
-func writeTrial(cmd *cobra.Command, r *trial.Report, f *benchFlags) error {
-	text := r.Render(f.format)
+// openReport opens where the report goes, before anything is measured in vain.
+func openReport(cmd *cobra.Command, f *benchFlags) (io.WriteCloser, error) {
 	if f.out == "" {
-		_, err := cmd.OutOrStdout().Write(text)
+		return unclosed{cmd.OutOrStdout()}, nil
+	}
+	w, err := os.OpenFile(f.out, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o644) //nolint:gosec // a report is for whoever may read the folder
+	if err != nil {
+		return nil, fmt.Errorf("--out: %w", err)
+	}
+	return w, nil
+}
+
+// unclosed is a Writer that somebody else closes.
+type unclosed struct{ io.Writer }
+
+// Close implements io.Closer.
+func (unclosed) Close() error { return nil }
+
+// renderAgain writes an earlier report in another format.
+func renderAgain(cmd *cobra.Command, f *benchFlags) (err error) {
+	data, err := os.ReadFile(f.from)
+	if err != nil {
+		return fmt.Errorf("--from: %w", err)
+	}
+	report, err := trial.ReadReport(data)
+	if err != nil {
+		return fmt.Errorf("--from: %s: %w", f.from, err)
+	}
+	out, err := openReport(cmd, f)
+	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(f.out, text, 0o644); err != nil { //nolint:gosec // a report is for whoever may read the folder
-		return fmt.Errorf("--out: %w", err)
-	}
-	return nil
+	_, err = out.Write(report.Render(f.format))
+	return errors.Join(err, out.Close())
 }
 
 // arguments are the flags that read the same document in another process.

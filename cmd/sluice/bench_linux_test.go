@@ -170,7 +170,7 @@ func partsOf(t *testing.T, pid int) []int {
 		if err != nil {
 			continue // the thread has ended
 		}
-		for _, word := range strings.Fields(string(text)) {
+		for word := range strings.FieldsSeq(string(text)) {
 			n, err := strconv.Atoi(word)
 			if err != nil {
 				t.Fatal(err)

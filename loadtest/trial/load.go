@@ -15,7 +15,7 @@ type load struct {
 	warmUp      time.Duration
 	duration    time.Duration
 	patience    time.Duration // how long an answer is waited for
-	cpus        []int // for the generator's thread, nil to stay where it is
+	cpus        []int         // for the generator's thread, nil to stay where it is
 	// mark is called when what counts begins and when it ends, nil for nobody.
 	mark func()
 }

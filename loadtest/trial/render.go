@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 )
@@ -30,6 +31,20 @@ func (r *Report) Render(format string) []byte {
 		return r.junit()
 	}
 	panic("BUG: no format " + format)
+}
+
+// ReadReport reads the last of the lines that Render has written as json.
+func ReadReport(data []byte) (*Report, error) {
+	data = bytes.TrimSpace(data)
+	data = data[bytes.LastIndexByte(data, '\n')+1:]
+	r := &Report{}
+	if err := json.Unmarshal(data, r); err != nil {
+		return nil, fmt.Errorf("expected a report as --format json writes it: %w", err)
+	}
+	if !slices.Contains([]string{Fine, Missed, Failed}, r.Verdict) {
+		return nil, fmt.Errorf("expected a report as --format json writes it, got verdict %q", r.Verdict)
+	}
+	return r, nil
 }
 
 func (j *Judged) verdict() string {

@@ -83,6 +83,20 @@ func TestFormats(t *testing.T) {
 	if err := json.Unmarshal(line, &back); err != nil || bytes.Count(line, []byte("\n")) != 1 || back.Judged[0].Limit != 1.2 {
 		t.Errorf("%v: %s", err, line)
 	}
+	again, err := ReadReport(append([]byte("{}\n"), line...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, format := range Formats {
+		if !bytes.Equal(again.Render(format), r.Render(format)) {
+			t.Errorf("%s of a report that was read again:\n%s", format, again.Render(format))
+		}
+	}
+	for _, wrong := range []string{"", "{}", "text", string(line) + "{}"} {
+		if _, err := ReadReport([]byte(wrong)); err == nil || !strings.Contains(err.Error(), "--format json") {
+			t.Errorf("%q: %v", wrong, err)
+		}
+	}
 	var suite junitSuite
 	if err := xml.Unmarshal(r.Render("junit"), &suite); err != nil || len(suite.Cases) != 3 || suite.Cases[0].Failure == nil || suite.Cases[1].Failure != nil {
 		t.Errorf("%v: %+v", err, suite)
