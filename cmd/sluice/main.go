@@ -12,6 +12,7 @@
 //	listen.go    the sockets of the Admin and status listeners
 //	remote.go    talking to a running gateway
 //	try.go       requests that sluice demo proposes
+//	bench_part.go what sluice bench starts this program as, for one part of a trial
 //	signal_*.go  which signals mean what
 //	explain/     what would become of a request
 //

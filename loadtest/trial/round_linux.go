@@ -194,7 +194,7 @@ func (s *stage) round(ctx context.Context, i int) (*round, error) {
 		r.gatewayMicros, r.gatewayRate, r.closed = c.micros(), c.out.perSecond(), c.out
 		r.gatewayShare = c.cpu.Seconds() / c.out.elapsed.Seconds()
 		r.loadShare = c.out.own.Seconds() / c.out.elapsed.Seconds()
-		r.otherShare = max(0, (c.busy-c.cpu).Seconds()/c.out.elapsed.Seconds())
+		r.otherShare = min(max(0, (c.busy-c.cpu).Seconds()/c.out.elapsed.Seconds()), 1-r.gatewayShare) // busy is in steps of 10 ms
 		if s.shared {
 			r.loadShare += c.service.Seconds() / c.out.elapsed.Seconds()
 		}
@@ -239,8 +239,24 @@ func (c *closedLoop) micros() float64 {
 	return c.cpu.Seconds() * 1e6 / float64(c.out.answered+c.out.failed)
 }
 
-// closed measures p with every connection always busy.
+// triesMax bounds how often a measurement begins anew that the machine gave no time.
+const triesMax = 3
+
+// closed measures p with every connection always busy. On a machine that is very busy a
+// thread may wait for its CPU longer than a measurement lasts: that one is repeated.
 func (s *stage) closed(ctx context.Context, p *part, shots []shot) (*closedLoop, error) {
+	for try := 1; ; try++ {
+		c, err := s.closedOnce(ctx, p, shots)
+		if !errors.Is(err, errNoAnswer) || try == triesMax {
+			return c, err
+		}
+		s.tell("%s; once more", err)
+	}
+}
+
+var errNoAnswer = errors.New("not one answer came: the machine is so busy that nothing can be measured on it, or the process hangs")
+
+func (s *stage) closedOnce(ctx context.Context, p *part, shots []shot) (*closedLoop, error) {
 	var at []clocks
 	var failed error
 	l := s.load(p, shots)
@@ -252,7 +268,10 @@ func (s *stage) closed(ctx context.Context, p *part, shots []shot) (*closedLoop,
 	if err = errors.Join(err, failed); err != nil {
 		return nil, err
 	}
-	if out.answered == 0 {
+	switch {
+	case out.answered+out.failed == 0:
+		return nil, fmt.Errorf("the %s, for %s: %w", p.name, out.elapsed.Round(time.Millisecond), errNoAnswer)
+	case out.answered == 0:
 		return nil, fmt.Errorf("no request was answered as expected: %s", out.explain())
 	}
 	c := &closedLoop{out: out, cpu: at[1].part - at[0].part, service: at[1].service - at[0].service, busy: at[1].busy - at[0].busy}
