@@ -22,7 +22,7 @@ import (
 )
 
 // shortTrial are the fields of a profile whose trial takes a second or two.
-const shortTrial = "rounds: 1\nduration: 200ms\nwarm_up: 50ms\nconnections: 8\nrate: 100\n"
+const shortTrial = "rounds: 1\nduration: 400ms\nwarm_up: 50ms\nconnections: 8\nrate: 100\n"
 
 // trialIn writes a document and a profile and runs sluice bench with them.
 func trialIn(t *testing.T, document, profile string, args ...string) (r result, dir string) {
@@ -111,7 +111,7 @@ func TestBenchCountsFailures(t *testing.T) {
 
 // TestBenchRateAboveCapacity plans a hundred times what the service's latency allows.
 func TestBenchRateAboveCapacity(t *testing.T) {
-	profile := "rounds: 1\nduration: 200ms\nwarm_up: 50ms\nconnections: 2\nrate: 5000\nservice: {latency: 20ms}\nthresholds: {p50: 5ms}\n"
+	profile := "rounds: 1\nduration: 400ms\nwarm_up: 50ms\nconnections: 2\nrate: 5000\nservice: {latency: 20ms}\nthresholds: {p50: 5ms}\n"
 	r, _ := trialIn(t, string(examples.Quickstart), profile, "-q")
 	expect(t, r, exitFailed, "the plan of 5000 requests/s could not be kept", "since all 2 connections were busy", "latencies include that wait", "p50 is missed")
 }

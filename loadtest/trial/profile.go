@@ -95,6 +95,9 @@ func (p *Profile) Check(r *config.Reporter) {
 	if n := p.Rate.PerSecond * time.Duration(p.Duration).Seconds(); p.Rate.PerSecond > 0 && n < plannedMin {
 		r.Faultf("rate", "%s for %s is %.0f requests a measurement; at least %d are needed to tell latencies", p.Rate, time.Duration(p.Duration), n, plannedMin)
 	}
+	if p.Service.Latency > p.Duration/2 {
+		r.Faultf("service.latency", "should be at most half of duration, which is %s, got %s", time.Duration(p.Duration), time.Duration(p.Service.Latency))
+	}
 	if p.WarmUp > Duration(durationMax) {
 		r.Faultf("warm_up", "should be at most %s, got %s", durationMax, time.Duration(p.WarmUp))
 	}

@@ -84,6 +84,7 @@ func TestProfileRefused(t *testing.T) {
 	f("rate: NaN", "between 1 and 1000000")
 	f("rate: 2\nduration: 1s", "p.yaml:1:7: rate: 2/s for 1s is 2 requests a measurement; at least 10")
 	f("service: {latency: 20s}", "should be at most 10s, got 20s")
+	f("service: {latency: 2s}", "should be at most half of duration, which is 2s, got 2s")
 	f("service: {status: 101}", "value should be between 200 and 599")
 	f("thresholds: {failures: 2}", "expected a share between 0 and 1", `got "2"`)
 	f("thresholds: {memory: lots}", "expected a size such as 8m")

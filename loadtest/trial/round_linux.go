@@ -247,14 +247,17 @@ const triesMax = 3
 func (s *stage) closed(ctx context.Context, p *part, shots []shot) (*closedLoop, error) {
 	for try := 1; ; try++ {
 		c, err := s.closedOnce(ctx, p, shots)
-		if !errors.Is(err, errNoAnswer) || try == triesMax {
+		if !errors.Is(err, errTooFew) || try == triesMax {
 			return c, err
 		}
 		s.tell("%s; once more", err)
 	}
 }
 
-var errNoAnswer = errors.New("not one answer came: the machine is so busy that nothing can be measured on it, or the process hangs")
+// answersMin is how many answers a measurement needs.
+const answersMin = 10
+
+var errTooFew = fmt.Errorf("at least %d are needed: the machine is so busy that nothing can be measured on it, the process hangs, or duration is too short", answersMin)
 
 func (s *stage) closedOnce(ctx context.Context, p *part, shots []shot) (*closedLoop, error) {
 	var at []clocks
@@ -268,15 +271,12 @@ func (s *stage) closedOnce(ctx context.Context, p *part, shots []shot) (*closedL
 	if err = errors.Join(err, failed); err != nil {
 		return nil, err
 	}
-	switch {
-	case out.answered+out.failed == 0:
-		return nil, fmt.Errorf("the %s, for %s: %w", p.name, out.elapsed.Round(time.Millisecond), errNoAnswer)
+	c := &closedLoop{out: out, cpu: at[1].part - at[0].part, service: at[1].service - at[0].service, busy: at[1].busy - at[0].busy}
+	switch all := out.answered + out.failed; {
+	case all < answersMin || c.cpu <= 0: // the kernel's count lags behind by a tick
+		return nil, fmt.Errorf("%d answers came from the %s in %s: %w", all, p.name, out.elapsed.Round(time.Millisecond), errTooFew)
 	case out.answered == 0:
 		return nil, fmt.Errorf("no request was answered as expected: %s", out.explain())
-	}
-	c := &closedLoop{out: out, cpu: at[1].part - at[0].part, service: at[1].service - at[0].service, busy: at[1].busy - at[0].busy}
-	if c.cpu <= 0 {
-		return nil, fmt.Errorf("the %s used no CPU time for %d requests: its threads have changed meanwhile", p.name, out.answered)
 	}
 	return c, nil
 }
