@@ -10,6 +10,7 @@ export CGO_ENABLED ?= 0
 export GOTOOLCHAIN ?= local
 
 .DEFAULT_GOAL := help
+
 PGO_ROWS := plain,full,full-redis,cached,plugins/5,plugins/20,body-10k/plain,body-100k/plain,conns-1/full,conns-512/full,new-conns/full,routes/100000,consumers/100000
 
 .PHONY: help build install run test race fuzz lint allocs bench bench-rivals bench-wire pgo gate load tools clean

@@ -169,5 +169,5 @@ func (a *API) Ready(ctx *fasthttp.RequestCtx) {
 // Metrics is GET /metrics.
 func (a *API) Metrics(ctx *fasthttp.RequestCtx) {
 	ctx.SetContentType("text/plain; version=0.0.4; charset=utf-8")
-	a.Gateway.WriteMetrics(ctx)
+	ctx.SetBodyStream(&exposition{gateway: a.Gateway}, -1)
 }

@@ -1,6 +1,7 @@
 package prometheus
 
 import (
+	"cmp"
 	"io"
 	"maps"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/sluice-gateway/sluice/engine/pipeline"
 )
@@ -16,13 +18,20 @@ import (
 // exposition writes the Prometheus text format 0.0.4, in pieces, so that a
 // gateway of many routes needs no buffer for all of it. Cold: once a scrape.
 type exposition struct {
-	w   io.Writer
-	buf []byte
-	err error // of the first failed write; the scraper is gone
+	w      io.Writer
+	buf    []byte
+	labels []byte // of one sample
+	err    error  // of the first failed write; the scraper is gone
 }
 
-// pieceBytes is how much is written at a time.
-const pieceBytes = 32 << 10
+const (
+	// pieceBytes is how much is written at a time.
+	pieceBytes = 32 << 10
+	// readRoutes is how many routes are read before requests have their turn: a
+	// goroutine that does not sleep keeps a processor for ten milliseconds.
+	readRoutes = 64
+	readRest   = 50 * time.Microsecond
+)
 
 func (e *exposition) flush() {
 	if e.err == nil && len(e.buf) > 0 {
@@ -70,14 +79,33 @@ func appendLabels(dst []byte, pairs ...string) []byte {
 	return dst
 }
 
-func with(labels []byte, pairs ...string) []byte {
-	return appendLabels(slices.Clip(labels), pairs...)
+// with returns labels and more of them. The result is valid until the next call.
+func (e *exposition) with(labels []byte, pairs ...string) []byte {
+	e.labels = appendLabels(append(e.labels[:0], labels...), pairs...)
+	return e.labels
 }
 
 // sum is counts read from several shards.
 type sum struct {
-	statuses map[[2]int]uint64 // source, status
+	statuses []statusCount
 	bytes    [directions]uint64
+}
+
+// statusCount is how many answers had a status.
+type statusCount struct {
+	source, status int
+	n              uint64
+}
+
+// addStatus adds to the count of a status: a route has few.
+func (s *sum) addStatus(source, status int, n uint64) {
+	for i := range s.statuses {
+		if c := &s.statuses[i]; c.source == source && c.status == status {
+			c.n += n
+			return
+		}
+	}
+	s.statuses = append(s.statuses, statusCount{source, status, n})
 }
 
 func (s *sum) add(c *counts) {
@@ -89,7 +117,7 @@ func (s *sum) add(c *counts) {
 			}
 			for i := range list {
 				if n := list[i].Load(); n > 0 {
-					s.statuses[[2]int{source, class*statusesOfClass + i}] += n
+					s.addStatus(source, class*statusesOfClass+i, n)
 				}
 			}
 		}
@@ -101,7 +129,7 @@ func (s *sum) add(c *counts) {
 
 func (s *sum) addHot(h *hot) {
 	if n := h.served.Load(); n > 0 {
-		s.statuses[[2]int{fromService, statusOK}] += n
+		s.addStatus(fromService, statusOK, n)
 	}
 	for i := range h.bytes {
 		s.bytes[i] += h.bytes[i].Load()
@@ -113,11 +141,16 @@ type reading struct {
 	labels                  []byte
 	consumers               []string
 	counts                  []sum // by consumer
+	first                   [1]sum
 	request, upstream, kong totals
 }
 
-func read(s *routeSeries) *reading {
-	r := &reading{labels: s.labels, consumers: []string{""}, counts: []sum{{statuses: map[[2]int]uint64{}}}}
+// nobody is the label of requests without a consumer.
+var nobody = []string{""}
+
+// read fills r, which must be zero.
+func (r *reading) read(s *routeSeries) {
+	r.labels, r.consumers, r.counts = s.labels, nobody, r.first[:]
 	for _, h := range s.hot {
 		r.counts[0].addHot(h)
 		r.request.addHot(h, latencyRequest)
@@ -136,31 +169,34 @@ func read(s *routeSeries) *reading {
 	own := slices.SortedFunc(maps.Values(s.consumers), func(a, b *consumerSeries) int { return strings.Compare(a.label, b.label) })
 	s.mu.Unlock()
 	for _, c := range own {
-		n := sum{statuses: map[[2]int]uint64{}}
+		n := sum{}
 		n.add(&c.counts)
-		r.consumers = append(r.consumers, c.label)
+		r.consumers = append(slices.Clip(r.consumers), c.label)
 		r.counts = append(r.counts, n)
 	}
-	return r
 }
 
 // traffic writes what is counted by request. A family's samples must stand
 // together, so the routes are read first; one without traffic has no samples.
 func (e *exposition) traffic(list []*routeSeries, overflow *atomic.Uint64) {
-	readings := make([]*reading, 0, len(list))
-	for _, s := range list {
-		readings = append(readings, read(s))
+	readings := make([]reading, len(list))
+	for i, s := range list {
+		readings[i].read(s)
+		if i%readRoutes == readRoutes-1 {
+			time.Sleep(readRest)
+		}
 	}
 	e.family("kong_http_requests_total", "counter", "Requests by status and by who answered")
-	for _, r := range readings {
-		e.requests(r)
+	for i := range readings {
+		e.requests(&readings[i])
 	}
 	e.family("kong_bandwidth_bytes", "counter", "Bytes on the wire, headers included")
-	for _, r := range readings {
+	for at := range readings {
+		r := &readings[at]
 		for i := range r.counts {
 			for d, n := range r.counts[i].bytes {
 				if n > 0 {
-					e.sample("kong_bandwidth_bytes", with(r.labels, "direction", directionNames[d],
+					e.sample("kong_bandwidth_bytes", e.with(r.labels, "direction", directionNames[d],
 						"workspace", "default", "consumer", r.consumers[i]), n)
 				}
 			}
@@ -179,19 +215,21 @@ func (e *exposition) traffic(list []*routeSeries, overflow *atomic.Uint64) {
 
 func (e *exposition) requests(r *reading) {
 	for i := range r.counts {
-		keys := slices.SortedFunc(maps.Keys(r.counts[i].statuses), func(a, b [2]int) int { return slices.Compare(a[:], b[:]) })
-		for _, k := range keys {
-			e.sample("kong_http_requests_total", with(r.labels, "code", strconv.Itoa(k[1]), "source", sourceNames[k[0]],
-				"workspace", "default", "consumer", r.consumers[i]), r.counts[i].statuses[k])
+		statuses := r.counts[i].statuses
+		slices.SortFunc(statuses, func(a, b statusCount) int { return cmp.Or(a.source-b.source, a.status-b.status) })
+		for _, s := range statuses {
+			e.sample("kong_http_requests_total", e.with(r.labels, "code", strconv.Itoa(s.status), "source", sourceNames[s.source],
+				"workspace", "default", "consumer", r.consumers[i]), s.n)
 		}
 	}
 }
 
-func (e *exposition) histograms(name, help string, readings []*reading, b *bounds, of func(*reading) *totals) {
+func (e *exposition) histograms(name, help string, readings []reading, b *bounds, of func(*reading) *totals) {
 	e.family(name, "histogram", help)
-	for _, r := range readings {
+	for i := range readings {
+		r := &readings[i]
 		if t := of(r); *t != (totals{}) {
-			e.buf = t.append(e.buf, name, with(r.labels, "workspace", "default"), b)
+			e.buf = t.append(e.buf, name, e.with(r.labels, "workspace", "default"), b)
 			if len(e.buf) > pieceBytes {
 				e.flush()
 			}
@@ -205,7 +243,7 @@ func (e *exposition) histograms(name, help string, readings []*reading, b *bound
 func (e *exposition) node(n *pipeline.Node) {
 	id := appendLabels(nil, "node_id", n.ID)
 	e.family("kong_node_info", "gauge", "The running gateway; always 1")
-	e.sample("kong_node_info", with(id, "version", n.Version), 1)
+	e.sample("kong_node_info", e.with(id, "version", n.Version), 1)
 	e.family("kong_datastore_reachable", "gauge", "1: configuration comes from files")
 	e.sample("kong_datastore_reachable", nil, 1)
 	requests := unsigned(n.Requests.Load())
@@ -219,14 +257,14 @@ func (e *exposition) node(n *pipeline.Node) {
 		{"handled", unsigned(n.Accepted.Load())},
 		{"total", requests},
 	} {
-		e.sample("kong_nginx_connections_total", with(id, "subsystem", "http", "state", c.state), c.n)
+		e.sample("kong_nginx_connections_total", e.with(id, "subsystem", "http", "state", c.state), c.n)
 	}
 	e.family("kong_nginx_requests_total", "gauge", "Requests of clients since the start")
-	e.sample("kong_nginx_requests_total", with(id, "subsystem", "http"), requests)
+	e.sample("kong_nginx_requests_total", e.with(id, "subsystem", "http"), requests)
 	e.family("kong_nginx_metric_errors_total", "counter", "Always 0: metrics cannot fail here")
 	e.sample("kong_nginx_metric_errors_total", nil, 0)
 	e.family("kong_memory_workers_lua_vms_bytes", "gauge", "Bytes of Go heap in use (this gateway has no Lua VM)")
-	e.sample("kong_memory_workers_lua_vms_bytes", with(id, "pid", strconv.Itoa(os.Getpid()), "kong_subsystem", "http"), heapBytes())
+	e.sample("kong_memory_workers_lua_vms_bytes", e.with(id, "pid", strconv.Itoa(os.Getpid()), "kong_subsystem", "http"), heapBytes())
 }
 
 func unsigned(n int64) uint64 { return uint64(max(n, 0)) }
@@ -257,7 +295,7 @@ func (e *exposition) health(n *pipeline.Node) {
 			if state == t.State {
 				value = 1
 			}
-			e.sample("kong_upstream_target_health", with(labels, "state", state, "subsystem", "http"), value)
+			e.sample("kong_upstream_target_health", e.with(labels, "state", state, "subsystem", "http"), value)
 		}
 		return e.err == nil
 	})

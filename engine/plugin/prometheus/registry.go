@@ -1,7 +1,9 @@
 package prometheus
 
 import (
+	"cmp"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -18,8 +20,9 @@ type registry struct {
 
 	mu     sync.Mutex
 	series map[seriesKey]*routeSeries
-	slabs  []slab  // one a shard
-	views  []*view // newest last
+	sorted []*routeSeries // by service and route; nil when series has changed, else never changed itself
+	slabs  []slab         // one a shard
+	views  []*view        // newest last
 }
 
 func newRegistry(node *pipeline.Node) *registry {
@@ -54,7 +57,7 @@ func (g *registry) open(env *pipeline.Env) *view {
 			for j := range g.slabs {
 				s.hot = append(s.hot, g.slabs[j].take())
 			}
-			g.series[k] = s
+			g.series[k], g.sorted = s, nil
 		}
 		s.holders++
 		v.routes[i].routeSeries = s
@@ -86,6 +89,7 @@ func (v *view) release() {
 		s := v.routes[i].routeSeries
 		if s.holders--; s.holders == 0 {
 			delete(g.series, s.key)
+			g.sorted = nil
 			for j, h := range s.hot {
 				g.slabs[j].give(h)
 			}
@@ -97,18 +101,16 @@ func (v *view) release() {
 // Expose implements pipeline.Exposer.
 func (g *registry) Expose(w io.Writer) {
 	g.mu.Lock()
-	list := make([]*routeSeries, 0, len(g.series))
-	for _, s := range g.series {
-		list = append(list, s)
+	if g.sorted == nil {
+		// Once after a reload: thousands of names take milliseconds, which requests would
+		// have to wait for at every scrape.
+		g.sorted = slices.SortedFunc(maps.Values(g.series), func(a, b *routeSeries) int {
+			return cmp.Or(strings.Compare(a.key.service, b.key.service), strings.Compare(a.key.route, b.key.route))
+		})
 	}
+	list := g.sorted
 	health := len(g.views) > 0 && g.views[len(g.views)-1].health
 	g.mu.Unlock()
-	slices.SortFunc(list, func(a, b *routeSeries) int {
-		if c := strings.Compare(a.key.service, b.key.service); c != 0 {
-			return c
-		}
-		return strings.Compare(a.key.route, b.key.route)
-	})
 	e := &exposition{w: w}
 	e.traffic(list, &g.overflow)
 	e.node(g.node)
