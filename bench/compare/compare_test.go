@@ -160,3 +160,28 @@ func TestRefuses(t *testing.T) {
 	write(t, "empty/x.go", "package empty\n")
 	f(1, "has no tests", "-base", ".", "-package", "./empty")
 }
+
+// stopper cancels when the rounds begin.
+type stopper struct{ cancel context.CancelFunc }
+
+func (s stopper) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte("round 1 ")) {
+		s.cancel()
+	}
+	return len(p), nil
+}
+
+// TestInterrupted stops in the middle: nothing stays behind.
+func TestInterrupted(t *testing.T) {
+	repository(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var out bytes.Buffer
+	if got := status(ctx, []string{"-base", "HEAD~1", "-run", "HEAD", "-bench", "Work", "-benchtime", "100x"}, &out, stopper{cancel}); got != 1 {
+		t.Errorf("exit status %d, want 1\n%s", got, &out)
+	}
+	trees, err := exec.Command("git", "worktree", "list").Output()
+	if err != nil || strings.Count(string(trees), "\n") != 1 {
+		t.Errorf("worktrees are left: %v\n%s", err, trees)
+	}
+}
