@@ -4,7 +4,9 @@
 //	*_test.go     micro-benchmarks of exported APIs, one file per group of rows in BENCHMARKS.md
 //	allocs_test.go  allocations per operation, exact, without the race detector
 //	baseline.txt  raw go test -bench output, the figures a change is compared with
-//	gate/         compares a run with the baseline; a new allocation fails, time never does
+//	gate/         compares runs with baselines: a new allocation fails, a new system call, and a ratio to the
+//	              floor that grew beyond chance; microseconds never do
+//	baseline.jsonl  the rows of wire that a change is compared with
 //	compare/      two commits, folders or test binaries, interleaved, with a test of significance;
 //	              or implementations beside each other in one run
 //	workload/     keys, distributions and the CPU meter that benchmarks share

@@ -47,7 +47,13 @@ type wireRound struct {
 // wireKey is how a row is known. Both names may hold a slash.
 type wireKey struct{ table, row string }
 
-func (k wireKey) String() string { return k.table + "/" + k.row }
+// String names the row: alone where the row already says which table it is of.
+func (k wireKey) String() string {
+	if strings.HasPrefix(k.row, k.table+"/") {
+		return k.row
+	}
+	return k.table + "/" + k.row
+}
 
 // wireRow is what the lines of one row say together.
 type wireRow struct {
