@@ -38,9 +38,9 @@ func (r *report) chart(g *group, names []string) []byte {
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" height="%d" font-family="system-ui, sans-serif" font-size="13" role="img" aria-label="%s">
 <rect width="100%%" height="100%%" fill="#ffffff" rx="6"/>
 <text x="12" y="20" fill="#1a1a1a" font-weight="600">%s</text>
-<text x="12" y="37" fill="#666666" font-size="11">CPU time per request, times %s; bar: median of the rounds, line: least to greatest; %s, %s</text>
+<text x="12" y="37" fill="#666666" font-size="11">CPU time per request, times %s; bar: median of the rounds, line: least to greatest; %s</text>
 `, chartWidth, height, chartWidth, height, html.EscapeString(g.name), html.EscapeString(g.about), html.EscapeString(g.subjects[0].name),
-		html.EscapeString(r.fact("commit")), html.EscapeString(r.fact("CPU")))
+		html.EscapeString(r.fact("commit")))
 	bottom := chartTop + chartRow*len(names)
 	for tick := 0.0; tick <= most+step/2; tick += step {
 		fmt.Fprintf(&b, `<line x1="%.1f" y1="%d" x2="%.1f" y2="%d" stroke="#dddddd"/><text x="%.1f" y="%d" fill="#666666" font-size="11" text-anchor="middle">%g</text>

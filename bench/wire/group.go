@@ -84,8 +84,8 @@ var manyConnections = &group{
 }
 
 var newConnections = &group{
-	name: "new-conns", about: "a new connection for every request (the relay opens one to the service as well, the others keep theirs)", brief: true, fresh: true,
-	lines: requestLines, load: spreadLoad,
+	name: "new-conns", about: "a new connection for every request", brief: true, fresh: true,
+	lines: requestLines, load: spreadLoad + "; the relay opens a connection to the service as well, the others keep theirs",
 	subjects: []*subject{relaySubject, nginxSubject, haproxySubject, plainSubject, fullSubject},
 }
 
