@@ -251,6 +251,7 @@ func (s *stage) closed(ctx context.Context, p *part, shots []shot) (*closedLoop,
 			return c, err
 		}
 		s.tell("%s; once more", err)
+		s.report.warn("a measurement was repeated: %s", err)
 	}
 }
 
