@@ -184,6 +184,10 @@ func TestCachingNoTransform(t *testing.T) {
 		t.Helper()
 		for range 2 {
 			resp, body := p.get(append(headers, "Accept-Encoding", "gzip")...)
+			encoding := encoding
+			if resp.Header.Get("X-Cache-Status") == "Miss" && resp.Header.Get("Content-Encoding") == "" {
+				encoding = "" // the body was still coming: it is given as it comes
+			}
 			if resp.Header.Get("Content-Encoding") != encoding || encoding == "" && (len(body) != 4096 || resp.Header.Get("ETag") != `"a"`) {
 				t.Errorf("%v: %d bytes, %v", headers, len(body), resp.Header)
 			}

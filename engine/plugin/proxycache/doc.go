@@ -87,7 +87,8 @@
 // compression.enabled keeps an answer once, as the service gives it without
 // Accept-Encoding, and gives it in br, zstd or gzip to who accepts that. Each encoding is
 // made at its first use and kept beside the answer. Entity tags of encoded answers are
-// weak, Vary names Accept-Encoding.
+// weak, Vary names Accept-Encoding. Who asked first gets an answer whose body is still
+// coming as it comes, unencoded.
 //
 // # Files
 //
