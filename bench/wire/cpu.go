@@ -154,38 +154,3 @@ func parseStat(text string) (parent int, cpu time.Duration, err error) {
 	}
 	return parent, cpu, nil
 }
-
-// readBusy returns how long a CPU has been busy with anything, also with what the
-// hypervisor took from it (/proc/stat, 10 ms steps).
-func readBusy(cpu int) (time.Duration, error) {
-	text, err := os.ReadFile("/proc/stat")
-	if err != nil {
-		return 0, err
-	}
-	return parseBusy(string(text), cpu)
-}
-
-func parseBusy(text string, cpu int) (time.Duration, error) {
-	const idle, ioWait, last = 3, 4, 7 // user nice system idle iowait irq softirq steal
-	for line := range strings.Lines(text) {
-		fields := strings.Fields(line)
-		if len(fields) == 0 || fields[0] != "cpu"+strconv.Itoa(cpu) {
-			continue
-		}
-		if len(fields) <= last+1 {
-			return 0, fmt.Errorf("/proc/stat: too few fields in %q", line)
-		}
-		var busy time.Duration
-		for i, field := range fields[1 : last+2] {
-			n, err := strconv.ParseInt(field, 10, 64)
-			if err != nil {
-				return 0, fmt.Errorf("/proc/stat: %w", err)
-			}
-			if i != idle && i != ioWait {
-				busy += time.Duration(n) * tick
-			}
-		}
-		return busy, nil
-	}
-	return 0, fmt.Errorf("/proc/stat: no CPU %d", cpu)
-}

@@ -32,20 +32,6 @@ func TestParseStat(t *testing.T) {
 	}
 }
 
-func TestParseBusy(t *testing.T) {
-	const text = "cpu  9 9 9 9 9 9 9 9 9 9\ncpu1 1 2 3 1000 2000 4 5 6 0 0\ncpu11 7 7 7 7 7 7 7 7 7 7\n"
-	got, err := parseBusy(text, 1)
-	if err != nil || got != 210*time.Millisecond {
-		t.Errorf("got %v, %v; want 210ms", got, err)
-	}
-	if _, err := parseBusy(text, 2); err == nil {
-		t.Error("accepted a CPU that is not there")
-	}
-	if _, err := parseBusy("cpu1 1 2 3\n", 1); err == nil {
-		t.Error("accepted a cut line")
-	}
-}
-
 func TestUsed(t *testing.T) {
 	before := &usage{
 		tasks: map[task]time.Duration{{1, 1}: 100, {1, 2}: 50},

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/sluice-gateway/sluice/loadtest/machine"
 )
 
 // fact is one line about the machine or the settings.
@@ -26,10 +26,10 @@ func collectFacts(ctx context.Context, l *lab) []fact {
 	facts := []fact{
 		{"date", time.Now().UTC().Format(time.RFC3339)},
 		{"command", o.commandLine},
-		{"commit", commit(ctx)},
-		{"CPU", fmt.Sprintf("%s, %d allowed", cpuModel(), runtime.NumCPU())},
+		{"commit", machine.Commit(ctx, ".")},
+		{"CPU", fmt.Sprintf("%s, %d allowed", machine.CPUModel(), runtime.NumCPU())},
 		{"pinning", fmt.Sprintf("subject on CPU %d (hyper-thread siblings: %s), generator and service on %v", o.subjectCPU, siblings(o.subjectCPU), o.loadCPUs)},
-		{"kernel", kernel()},
+		{"kernel", machine.Kernel()},
 		{"load", "at the start: " + readOr("/proc/loadavg")},
 		{"Go", runtime.Version()},
 	}
@@ -59,38 +59,8 @@ func collectFacts(ctx context.Context, l *lab) []fact {
 	return facts
 }
 
-// commit names the checked-out commit, with "+changes" if the tree differs from it.
-func commit(ctx context.Context) string {
-	id, err := output(exec.CommandContext(ctx, "git", "rev-parse", "--short=12", "HEAD"))
-	if err != nil {
-		return "unknown (no git commit)"
-	}
-	changes, err := output(exec.CommandContext(ctx, "git", "--no-optional-locks", "status", "--porcelain", "--untracked-files=no"))
-	if err != nil || changes != "" {
-		return strings.TrimSpace(id) + "+changes"
-	}
-	return strings.TrimSpace(id)
-}
-
-func cpuModel() string {
-	for line := range strings.Lines(readOr("/proc/cpuinfo")) {
-		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
-			return strings.TrimSpace(value)
-		}
-	}
-	return "unknown model"
-}
-
 func siblings(cpu int) string {
 	return readOr(fmt.Sprintf("/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", cpu))
-}
-
-func kernel() string {
-	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
-		return "unknown: " + err.Error()
-	}
-	return unix.ByteSliceToString(u.Sysname[:]) + " " + unix.ByteSliceToString(u.Release[:]) + " " + runtime.GOARCH
 }
 
 // readOr returns a file's trimmed text, or that it is unknown.

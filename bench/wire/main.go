@@ -60,6 +60,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/sluice-gateway/sluice/loadtest/machine"
 )
 
 // errUsage marks a mistake in the flags.
@@ -135,7 +137,7 @@ func run(ctx context.Context, o *options) (err error) {
 		return err
 	}
 	facts := collectFacts(ctx, l)
-	if err := pinSelf(o.loadCPUs); err != nil {
+	if err := machine.PinProcess(o.loadCPUs); err != nil {
 		return err
 	}
 	if err := l.startService(ctx); err != nil {

@@ -7,6 +7,8 @@ import (
 	"os"
 	"slices"
 	"time"
+
+	"github.com/sluice-gateway/sluice/loadtest/machine"
 )
 
 // sample is one measurement.
@@ -103,7 +105,7 @@ func measureUnasked(ctx context.Context, l *lab, r *running) (*sample, error) {
 // measureRunning brackets one load between two readings of the subject's CPU time.
 func measureRunning(ctx context.Context, l *lab, r *running) (*sample, error) {
 	before, beforeErr := readUsage(r.process.pid)
-	busyBefore, busyErr := readBusy(l.o.subjectCPU)
+	busyBefore, busyErr := machine.BusyTime(l.o.subjectCPU)
 	began := time.Now()
 	if err := errors.Join(beforeErr, busyErr); err != nil {
 		return nil, err
@@ -113,7 +115,7 @@ func measureRunning(ctx context.Context, l *lab, r *running) (*sample, error) {
 		return nil, err
 	}
 	after, afterErr := readUsage(r.process.pid)
-	busyAfter, busyErr := readBusy(l.o.subjectCPU)
+	busyAfter, busyErr := machine.BusyTime(l.o.subjectCPU)
 	took := time.Since(began)
 	if err := errors.Join(afterErr, busyErr); err != nil {
 		return nil, err

@@ -14,7 +14,7 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/sluice-gateway/sluice/loadtest/machine"
 )
 
 // Times granted to children.
@@ -62,11 +62,8 @@ func start(dir string, p *program) (*process, error) {
 	// goroutines are free to change threads.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	var before unix.CPUSet
-	if err := unix.SchedGetaffinity(0, &before); err != nil {
-		return nil, fmt.Errorf("read CPU affinity: %w", err)
-	}
-	if err := pinThread(0, p.cpus); err != nil {
+	release, err := machine.PinThread(p.cpus)
+	if err != nil {
 		return nil, err
 	}
 	cmd := exec.Command(p.args[0], p.args[1:]...)
@@ -76,7 +73,7 @@ func start(dir string, p *program) (*process, error) {
 	// SIGTERM, not SIGKILL: nginx's master must get the chance to end its workers.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	startErr := cmd.Start()
-	if err := errors.Join(startErr, unix.SchedSetaffinity(0, &before)); err != nil {
+	if err := errors.Join(startErr, release()); err != nil {
 		return nil, fmt.Errorf("start %s: %w", p.name, err)
 	}
 	c := &process{name: p.name, logPath: logPath, pid: cmd.Process.Pid, exited: make(chan struct{})}
@@ -164,47 +161,11 @@ func (c *process) explain(err error) error {
 	return c.fault(err)
 }
 
-// pinThread restricts a thread (0: the calling one) to cpus.
-func pinThread(tid int, cpus []int) error {
-	var set unix.CPUSet
-	for _, cpu := range cpus {
-		set.Set(cpu)
-	}
-	if err := unix.SchedSetaffinity(tid, &set); err != nil {
-		return fmt.Errorf("pin to CPUs %v: %w", cpus, err)
-	}
-	return nil
-}
-
-// pinSelf moves every thread of the harness to cpus; threads created later inherit it.
-func pinSelf(cpus []int) error {
-	tasks, err := os.ReadDir("/proc/self/task")
-	if err != nil {
-		return err
-	}
-	for _, t := range tasks {
-		tid, err := strconv.Atoi(t.Name())
-		if err != nil {
-			return fmt.Errorf("/proc/self/task: %w", err)
-		}
-		if err := pinThread(tid, cpus); err != nil && !errors.Is(err, unix.ESRCH) {
-			return err
-		}
-	}
-	return nil
-}
-
 // placeCPUs chooses the CPUs that the flags left open among those allowed.
 func (o *options) placeCPUs(load string) error {
-	var set unix.CPUSet
-	if err := unix.SchedGetaffinity(0, &set); err != nil {
-		return fmt.Errorf("read CPU affinity: %w", err)
-	}
-	var allowed []int
-	for cpu := range len(set) * strconv.IntSize {
-		if set.IsSet(cpu) {
-			allowed = append(allowed, cpu)
-		}
+	allowed, err := machine.AllowedCPUs()
+	if err != nil {
+		return err
 	}
 	if len(allowed) < 2 {
 		return fmt.Errorf("%w: two CPUs are needed, allowed: %v", errUsage, allowed)
@@ -226,7 +187,7 @@ func (o *options) placeCPUs(load string) error {
 		o.loadCPUs = append(o.loadCPUs, cpu)
 	}
 	for _, cpu := range append([]int{o.subjectCPU}, o.loadCPUs...) {
-		if !set.IsSet(cpu) {
+		if !slices.Contains(allowed, cpu) {
 			return fmt.Errorf("%w: CPU %d is not among those allowed: %v", errUsage, cpu, allowed)
 		}
 	}

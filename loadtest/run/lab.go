@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/sluice-gateway/sluice/loadtest/machine"
 )
 
 // Times and sizes of what surrounds the load.
@@ -58,7 +60,7 @@ type placement struct{ gateway, rest []int }
 
 // place gives the gateway the first CPU and the rest the others, where there are two.
 func place() (placement, error) {
-	cpus, err := allowedCPUs()
+	cpus, err := machine.AllowedCPUs()
 	if err != nil || len(cpus) < 2 {
 		return placement{}, err
 	}

@@ -38,6 +38,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/sluice-gateway/sluice/loadtest/machine"
 )
 
 var (
@@ -98,7 +100,7 @@ func drive(args []string, stdout io.Writer) error {
 		return err
 	}
 	if len(cpus.rest) > 0 {
-		if err := pinSelf(cpus.rest); err != nil {
+		if err := machine.PinProcess(cpus.rest); err != nil {
 			return err
 		}
 	}

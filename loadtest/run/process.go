@@ -14,7 +14,7 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/sluice-gateway/sluice/loadtest/machine"
 )
 
 // Times granted to children, and how much of their output an error quotes.
@@ -85,16 +85,11 @@ func (s *spawner) fork(p *program) (*process, error) {
 		return nil, err
 	}
 	defer func() { _ = log.Close() }() // the child has its own copy
-	if len(p.cpus) > 0 {
-		var before unix.CPUSet
-		if err := unix.SchedGetaffinity(0, &before); err != nil {
-			return nil, fmt.Errorf("start %s: read CPU affinity: %w", p.name, err)
-		}
-		if err := pin(0, p.cpus); err != nil {
-			return nil, err
-		}
-		defer func() { _ = unix.SchedSetaffinity(0, &before) }()
+	release, err := machine.PinThread(p.cpus)
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", p.name, err)
 	}
+	defer func() { _ = release() }() // it was allowed a moment ago
 	cmd := exec.Command(p.args[0], p.args[1:]...)
 	cmd.Dir = s.dir
 	cmd.Env = append(childEnv(), p.env...)
@@ -232,49 +227,4 @@ func (c *process) memoryBytes() (int64, error) {
 		return 0, fmt.Errorf("/proc/%d/statm: %w", c.pid, err)
 	}
 	return pages * int64(os.Getpagesize()), nil
-}
-
-// pin restricts a thread (0: the calling one) to cpus.
-func pin(tid int, cpus []int) error {
-	var set unix.CPUSet
-	for _, cpu := range cpus {
-		set.Set(cpu)
-	}
-	if err := unix.SchedSetaffinity(tid, &set); err != nil {
-		return fmt.Errorf("pin to CPUs %v: %w", cpus, err)
-	}
-	return nil
-}
-
-// pinSelf moves every thread of the driver to cpus; threads created later inherit it.
-func pinSelf(cpus []int) error {
-	tasks, err := os.ReadDir("/proc/self/task")
-	if err != nil {
-		return err
-	}
-	for _, t := range tasks {
-		tid, err := strconv.Atoi(t.Name())
-		if err != nil {
-			return fmt.Errorf("/proc/self/task: %w", err)
-		}
-		if err := pin(tid, cpus); err != nil && !errors.Is(err, unix.ESRCH) {
-			return err
-		}
-	}
-	return nil
-}
-
-// allowedCPUs lists the CPUs this process may use.
-func allowedCPUs() ([]int, error) {
-	var set unix.CPUSet
-	if err := unix.SchedGetaffinity(0, &set); err != nil {
-		return nil, fmt.Errorf("read CPU affinity: %w", err)
-	}
-	var out []int
-	for cpu := range len(set) * strconv.IntSize {
-		if set.IsSet(cpu) {
-			out = append(out, cpu)
-		}
-	}
-	return out, nil
 }

@@ -7,14 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"text/tabwriter"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/sluice-gateway/sluice/loadtest/machine"
 )
 
 // resultsFile has one line of JSON a run, the newest last.
@@ -90,48 +89,15 @@ func (r *report) describe(ctx context.Context, c *campaign, began time.Time) {
 	}
 	r.Scenario, r.Profile, r.about = c.sc.name, c.o.profile, c.sc.About
 	r.Date = began.Format(time.RFC3339)
-	r.Commit = commit(ctx, c.o.root)
-	r.Machine = fmt.Sprintf("%s, %d CPUs", cpuModel(), runtime.NumCPU())
-	r.Kernel = kernel()
+	r.Commit = machine.Commit(ctx, c.o.root)
+	r.Machine = fmt.Sprintf("%s, %d CPUs", machine.CPUModel(), runtime.NumCPU())
+	r.Kernel = machine.Kernel()
 	r.Clock = firstLine("/sys/devices/system/clocksource/clocksource0/current_clocksource")
 	r.Go = runtime.Version()
 	r.Generator = t.name + " " + t.version
 	r.Placement, r.Pinning = c.cpus, c.cpus.String()
 	r.Settings = fmt.Sprintf("gateway GOMAXPROCS=%d, %s, %s, profile-guided by cmd/sluice/default.pgo; %d connections, %s a point",
 		gomaxprocs, setting("GOGC"), setting("GOMEMLIMIT"), c.profile.Connections, c.profile.Duration)
-}
-
-// commit names the checked-out commit, with "+changes" if the tree differs from it.
-func commit(ctx context.Context, root string) string {
-	id, err := exec.CommandContext(ctx, "git", "-C", root, "rev-parse", "--short=12", "HEAD").Output()
-	if err != nil {
-		return "unknown: no git commit"
-	}
-	changes, err := exec.CommandContext(ctx, "git", "--no-optional-locks", "-C", root, "status", "--porcelain", "--untracked-files=no").Output()
-	if err != nil || len(changes) > 0 {
-		return strings.TrimSpace(string(id)) + "+changes"
-	}
-	return strings.TrimSpace(string(id))
-}
-
-func cpuModel() string {
-	text, err := os.ReadFile("/proc/cpuinfo")
-	if err == nil {
-		for line := range strings.Lines(string(text)) {
-			if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
-				return strings.TrimSpace(value)
-			}
-		}
-	}
-	return "unknown model"
-}
-
-func kernel() string {
-	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
-		return "unknown: " + err.Error()
-	}
-	return unix.ByteSliceToString(u.Sysname[:]) + " " + unix.ByteSliceToString(u.Release[:]) + " " + runtime.GOARCH
 }
 
 func firstLine(path string) string {

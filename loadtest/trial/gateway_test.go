@@ -43,24 +43,33 @@ upstreams:
   - target: one.internal:8080
 `
 
-func TestRedirect(t *testing.T) {
+// listen has serve called for every connection to the address it returns, and closes
+// them afterwards, until the test ends.
+func listen(t *testing.T, serve func(net.Conn)) (address string) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	t.Cleanup(func() { _ = l.Close() })
 	go func() {
 		for {
 			c, err := l.Accept()
 			if err != nil {
 				return
 			}
-			_, _ = io.WriteString(c, "stub")
-			_ = c.Close()
+			go func() {
+				defer c.Close()
+				serve(c)
+			}()
 		}
 	}()
+	return l.Addr().String()
+}
+
+func TestRedirect(t *testing.T) {
 	d := document(t, redirected)
-	r := Redirect(d, l.Addr().String())
+	r := Redirect(d, listen(t, func(c net.Conn) { _, _ = io.WriteString(c, "stub") }))
 	for _, address := range []string{"a.internal:443", "one.internal:8080", "new.internal:8443"} {
 		c, err := r.Dial(t.Context(), address)
 		if err != nil {

@@ -9,6 +9,8 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 	"golang.org/x/sys/unix"
+
+	"github.com/sluice-gateway/sluice/loadtest/machine"
 )
 
 const (
@@ -66,11 +68,11 @@ type line struct {
 func generate(ctx context.Context, l *load) (*outcome, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	release, err := pinThread(l.cpus)
+	release, err := machine.PinThread(l.cpus)
 	if err != nil {
 		return nil, err
 	}
-	defer release()
+	defer func() { _ = release() }() // it was allowed a moment ago
 	g := &generator{load: l, byFD: map[int32]*line{}, scratch: make([]byte, 64<<10)}
 	if g.target, err = loopbackAddress(l.address); err != nil {
 		return nil, err

@@ -19,4 +19,4 @@ func Serve(*Service, func(string)) error { return errSystem }
 
 func conduct(context.Context, *Options, []Request, *Report) error { return errSystem }
 
-func machine() []Fact { return []Fact{{"system", runtime.GOOS + "/" + runtime.GOARCH}} }
+func where() []Fact { return []Fact{{"system", runtime.GOOS + "/" + runtime.GOARCH}} }

@@ -26,14 +26,14 @@ func startRole(t *testing.T, name string, run func(ready func(string)) error) st
 	return ""
 }
 
-func serviceOf(t *testing.T, s *Service) string {
+func startService(t *testing.T, s *Service) string {
 	t.Helper()
 	return startRole(t, "service", func(ready func(string)) error { return Serve(s, ready) })
 }
 
 func TestServiceAnswers(t *testing.T) {
 	const latency = 30 * time.Millisecond
-	address := serviceOf(t, &Service{BodyBytes: 100_000, Status: 203, Latency: Duration(latency)})
+	address := startService(t, &Service{BodyBytes: 100_000, Status: 203, Latency: Duration(latency)})
 	f := func(method string, body io.Reader) {
 		t.Helper()
 		began := time.Now()
@@ -68,7 +68,7 @@ func TestServiceAnswers(t *testing.T) {
 // TestServiceInPieces sends requests byte by byte, some before the first answer, and
 // then nonsense. The answer to a HEAD has no body.
 func TestServiceInPieces(t *testing.T) {
-	c, err := net.Dial("tcp", serviceOf(t, &Service{BodyBytes: 3, Status: 200}))
+	c, err := net.Dial("tcp", startService(t, &Service{BodyBytes: 3, Status: 200}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,24 +90,8 @@ func TestServiceInPieces(t *testing.T) {
 
 // TestRelayCopies sends much both ways at once, and an end after it.
 func TestRelayCopies(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				_, _ = io.Copy(c, c)
-			}()
-		}
-	}()
-	address := startRole(t, "relay", func(ready func(string)) error { return Relay(l.Addr().String(), ready) })
+	echo := listen(t, func(c net.Conn) { _, _ = io.Copy(c, c) })
+	address := startRole(t, "relay", func(ready func(string)) error { return Relay(echo, ready) })
 	sent := bytes.Repeat([]byte("0123456789"), 300_000)
 	for range 3 {
 		c, err := net.Dial("tcp", address)
@@ -144,15 +128,5 @@ func TestRelayWithoutService(t *testing.T) {
 	}
 	if err := Relay("example.com:80", nil); err == nil {
 		t.Error("a name was taken for an address")
-	}
-}
-
-func TestParseBusy(t *testing.T) {
-	const stat = "cpu  1 1 1 1 1 1 1 1 0 0\ncpu0 9 9 9 9 9 9 9 9 0 0\ncpu1 1 2 3 400 500 6 7 8 9 9\nintr 5\n"
-	if d, err := parseBusy(stat, 1); err != nil || d != 270*time.Millisecond {
-		t.Errorf("%s, %v", d, err)
-	}
-	if _, err := parseBusy(stat, 2); err == nil {
-		t.Error("a CPU that does not exist has a time")
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/sluice-gateway/sluice/loadtest/machine"
 )
 
 const (
@@ -109,11 +111,11 @@ func (e *notStarted) Error() string {
 func startOn(cmd *exec.Cmd, cpus []int) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	release, err := pinThread(cpus)
+	release, err := machine.PinThread(cpus)
 	if err != nil {
 		return err
 	}
-	defer release()
+	defer func() { _ = release() }() // it was allowed a moment ago
 	return cmd.Start()
 }
 

@@ -20,19 +20,12 @@ func Relay(address string, ready func(address string)) error {
 	}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	p, err := newPoller()
+	p, listener, own, err := listenPolled()
 	if err != nil {
 		return err
 	}
 	defer p.close()
-	listener, own, err := listenLoopback()
-	if err != nil {
-		return err
-	}
 	defer func() { _ = unix.Close(listener) }()
-	if err := p.add(listener, unix.EPOLLIN); err != nil {
-		return err
-	}
 	ready(own)
 	r := &relay{poller: p, service: service, sides: map[int32]*side{}}
 	for {

@@ -93,7 +93,7 @@ func newReport(o *Options) *Report {
 		Profile: cmp.Or(p.Name, o.ProfileName), Verdict: Failed, Rounds: p.Rounds, Connections: p.Connections,
 		Duration: time.Duration(p.Duration).String(), WarmUp: time.Duration(p.WarmUp).String(), Asked: p.Rate.String(),
 		Judged: []Judged{}, Figures: []Figure{}, Warnings: []string{}, Notes: []string{},
-		Build: o.Build, Facts: machine(),
+		Build: o.Build, Facts: where(),
 	}
 	r.fact("service", fmt.Sprintf("%d bytes with status %d after %s", p.Service.BodyBytes, p.Service.Status, time.Duration(p.Service.Latency)))
 	return r

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/sluice-gateway/sluice/loadtest/machine"
 )
 
 // stage is the running parts of a trial and where they run.
@@ -67,7 +69,7 @@ func conduct(ctx context.Context, o *Options, requests []Request, r *Report) err
 
 // place chooses the CPUs: the last for what is measured, the others for the rest.
 func (s *stage) place() error {
-	cpus, err := allowedCPUs()
+	cpus, err := machine.AllowedCPUs()
 	if err != nil {
 		return err
 	}
@@ -290,7 +292,7 @@ func (s *stage) clocks(p *part) (c clocks, err error) {
 	c.part, errs[0] = cpuTime(p.pid)
 	c.service, errs[1] = cpuTime(s.service.pid)
 	if s.subject != nil {
-		c.busy, errs[2] = busyTime(s.subject[0])
+		c.busy, errs[2] = machine.BusyTime(s.subject[0])
 	}
 	return c, errors.Join(errs[:]...)
 }

@@ -16,19 +16,12 @@ import (
 func Serve(s *Service, ready func(address string)) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	p, err := newPoller()
+	p, listener, own, err := listenPolled()
 	if err != nil {
 		return err
 	}
 	defer p.close()
-	listener, own, err := listenLoopback()
-	if err != nil {
-		return err
-	}
 	defer func() { _ = unix.Close(listener) }()
-	if err := p.add(listener, unix.EPOLLIN); err != nil {
-		return err
-	}
 	v := &server{poller: p, callers: map[int32]*caller{}, latency: time.Duration(s.Latency), scratch: make([]byte, 64<<10)}
 	v.answer, v.headBytes = answerOf(s)
 	ready(own)

@@ -102,6 +102,24 @@ func listenLoopback() (fd int, address string, err error) {
 	return fd, fmt.Sprintf("127.0.0.1:%d", name.(*unix.SockaddrInet4).Port), nil
 }
 
+// listenPolled is listenLoopback with a poller that tells of connections. The caller closes
+// both.
+func listenPolled() (p *poller, fd int, address string, err error) {
+	if p, err = newPoller(); err != nil {
+		return nil, -1, "", err
+	}
+	if fd, address, err = listenLoopback(); err != nil {
+		p.close()
+		return nil, -1, "", err
+	}
+	if err = p.add(fd, unix.EPOLLIN); err != nil {
+		p.close()
+		_ = unix.Close(fd)
+		return nil, -1, "", err
+	}
+	return p, fd, address, nil
+}
+
 // acceptAll hands over every connection that waits at listener.
 func acceptAll(listener int, take func(fd int) error) error {
 	for {

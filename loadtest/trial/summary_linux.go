@@ -8,8 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/sluice-gateway/sluice/loadtest/machine"
 	"github.com/sluice-gateway/sluice/loadtest/stats"
 )
 
@@ -110,16 +109,11 @@ func (s *stage) latenessWarning(total *outcome) {
 func millis(d time.Duration) float64 { return d.Seconds() * 1e3 }
 
 // machine states what every figure depends on.
-func machine() []Fact {
-	var u unix.Utsname
-	kernel := "unknown"
-	if err := unix.Uname(&u); err == nil {
-		kernel = unix.ByteSliceToString(u.Sysname[:]) + " " + unix.ByteSliceToString(u.Release[:])
-	}
+func where() []Fact {
 	return []Fact{
 		{"date", time.Now().UTC().Format(time.RFC3339)},
-		{"machine", cpuModel() + ", " + plural(runtime.NumCPU(), "CPU")},
-		{"kernel", kernel + " " + runtime.GOARCH},
+		{"machine", machine.CPUModel() + ", " + plural(runtime.NumCPU(), "CPU")},
+		{"kernel", machine.Kernel()},
 		{"gateway's runtime", fmt.Sprintf("GOMAXPROCS=1 GOGC=%s GOMEMLIMIT=%s GODEBUG=%s", env("GOGC"), env("GOMEMLIMIT"), env("GODEBUG"))},
 		{"load average at the start", loadAverage()},
 	}
@@ -130,19 +124,6 @@ func env(name string) string {
 		return strconv.Quote(v)
 	}
 	return "default"
-}
-
-func cpuModel() string {
-	text, err := os.ReadFile("/proc/cpuinfo")
-	if err != nil {
-		return "unknown model"
-	}
-	for line := range strings.Lines(string(text)) {
-		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
-			return strings.TrimSpace(value)
-		}
-	}
-	return "unknown model"
 }
 
 func loadAverage() string {
