@@ -6,6 +6,8 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // metricsGateway has metrics and nothing else.
@@ -55,4 +57,22 @@ func TestExposition(t *testing.T) {
 	if n, err := (&exposition{gateway: g}).WriteTo(&pieces{fail: true}); err == nil || n != 0 {
 		t.Errorf("%d bytes to a scraper that is gone, error %v", n, err)
 	}
+}
+
+// After every piece requests have their turn: the writer sleeps.
+func TestExpositionRests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &pieces{}
+		began := time.Now()
+		if _, err := (&exposition{gateway: &metricsGateway{text: strings.Repeat("some_metric 1\n", 50_000)}}).WriteTo(p); err != nil {
+			t.Fatal(err)
+		}
+		if rested := time.Since(began); p.n < 10 || rested != time.Duration(p.n)*pieceRest {
+			t.Errorf("%d pieces, rested for %s", p.n, rested)
+		}
+		began = time.Now()
+		if _, err := (&exposition{gateway: &metricsGateway{text: strings.Repeat("x", 1<<20) + "\n"}}).WriteTo(&pieces{fail: true}); err == nil || time.Since(began) != 0 {
+			t.Errorf("a scraper that is gone: rested for %s, error %v", time.Since(began), err)
+		}
+	})
 }

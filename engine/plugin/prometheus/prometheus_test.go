@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/VictoriaMetrics/metrics"
 
@@ -322,6 +324,24 @@ func BenchmarkLog(b *testing.B) {
 	for b.Loop() {
 		s.hooks[0].Log(x)
 	}
+}
+
+// Reading thousands of routes, before anything is written, lets requests have their turn.
+func TestExposeRests(t *testing.T) {
+	names := make([]string, 1000)
+	for i := range names {
+		names[i] = fmt.Sprintf("route-%04d", i)
+	}
+	n := newNode(t)
+	s := n.load(document(all, names...))
+	defer s.retire()
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		n.keeper.Expose(io.Discard)
+		if rested, want := time.Since(began), 1000/64*50*time.Microsecond; rested != want {
+			t.Errorf("rested for %s, want %s", rested, want)
+		}
+	})
 }
 
 // BenchmarkExpose is a scrape of 5,000 routes that all have traffic. cpu-ns/op is what it
